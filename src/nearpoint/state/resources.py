@@ -1,0 +1,198 @@
+"""What a user has made: one immutable struct a kind. Times are Unix seconds; ids are AWS's own.
+
+A resource says its kind (the key prefix it is stored under) and its id (unique within the kind).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from msgspec import Struct
+
+
+class Resource(Struct, frozen=True, kw_only=True):
+    """What the state store keeps. Subclasses set KIND and answer `id`."""
+
+    KIND: ClassVar[str] = ""
+
+    @property
+    def id(self) -> str:
+        raise NotImplementedError
+
+
+class AccessKey(Resource, frozen=True, kw_only=True):
+    """A long-lived key pair. `principal_arn` is the account root or a user."""
+
+    KIND: ClassVar[str] = "access-key"
+    access_key_id: str
+    secret_key: str
+    principal_arn: str
+
+    @property
+    def id(self) -> str:
+        return self.access_key_id
+
+
+class Bucket(Resource, frozen=True, kw_only=True):
+    """The global registry of bucket names; everything inside a bucket is its region's store's."""
+
+    KIND: ClassVar[str] = "bucket"
+    name: str
+    region: str
+    created_at: float
+
+    @property
+    def id(self) -> str:
+        return self.name
+
+
+class Member(Struct, frozen=True, kw_only=True):
+    """A bucket of an access point and the share of traffic it takes (0 to 100)."""
+
+    bucket: str
+    region: str
+    dial_percent: int = 100
+
+
+class AccessPoint(Resource, frozen=True, kw_only=True):
+    """A Multi-Region Access Point. `alias` ends in `.mrap`; its ARN ends in the alias."""
+
+    KIND: ClassVar[str] = "access-point"
+    alias: str
+    name: str
+    account_id: str
+    created_at: float
+    members: tuple[Member, ...]
+    public_access_block: dict[str, bool] = {}
+    policy: dict[str, Any] | None = None
+    status: str = "READY"
+
+    @property
+    def id(self) -> str:
+        return self.alias
+
+    @property
+    def arn(self) -> str:
+        return f"arn:aws:s3::{self.account_id}:accesspoint/{self.alias}"
+
+
+class Role(Resource, frozen=True, kw_only=True):
+    """An IAM role with its trust policy, inline policies by name and managed policy ARNs."""
+
+    KIND: ClassVar[str] = "role"
+    name: str
+    role_id: str
+    arn: str
+    path: str = "/"
+    created_at: float
+    trust: dict[str, Any]
+    inline_policies: dict[str, dict[str, Any]] = {}
+    managed_policy_arns: tuple[str, ...] = ()
+    description: str = ""
+    max_session_duration_s: int = 3600
+    tags: dict[str, str] = {}
+
+    @property
+    def id(self) -> str:
+        return self.name
+
+
+class Function(Resource, frozen=True, kw_only=True):
+    """A Lambda function ($LATEST) or one published version of it.
+
+    `code_sha256` is the hex digest of the package, which is kept as `packages/<code_sha256>.zip` in the data folder.
+    """
+
+    KIND: ClassVar[str] = "function"
+    name: str
+    version: str = "$LATEST"
+    account_id: str
+    region: str
+    role_arn: str
+    runtime: str
+    handler: str
+    memory_mb: int = 128
+    timeout_s: int = 3
+    code_sha256: str
+    code_size_bytes: int
+    description: str = ""
+    architectures: tuple[str, ...] = ("x86_64",)
+    environment: dict[str, str] = {}
+    last_modified: float
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}:{self.version}"
+
+    @property
+    def arn(self) -> str:
+        """Without the version for $LATEST, with it otherwise."""
+        arn = f"arn:aws:lambda:{self.region}:{self.account_id}:function:{self.name}"
+        return arn if self.version == "$LATEST" else f"{arn}:{self.version}"
+
+
+class Distribution(Resource, frozen=True, kw_only=True):
+    """A CloudFront distribution. `config` has CloudFormation's `DistributionConfig` shape (plain lists, no Quantity)."""
+
+    KIND: ClassVar[str] = "distribution"
+    distribution_id: str
+    account_id: str
+    domain: str
+    config: dict[str, Any]
+    etag: str
+    created_at: float
+    last_modified: float
+    status: str = "InProgress"
+    tags: dict[str, str] = {}
+
+    @property
+    def id(self) -> str:
+        return self.distribution_id
+
+    @property
+    def arn(self) -> str:
+        return f"arn:aws:cloudfront::{self.account_id}:distribution/{self.distribution_id}"
+
+
+class Invalidation(Resource, frozen=True, kw_only=True):
+    """An invalidation of cached paths: an entry stored before `created_at` that matches a path is gone."""
+
+    KIND: ClassVar[str] = "invalidation"
+    invalidation_id: str
+    distribution_id: str
+    paths: tuple[str, ...]
+    caller_reference: str
+    created_at: float
+    status: str = "InProgress"
+
+    @property
+    def id(self) -> str:
+        return self.invalidation_id
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """All that a node needs to serve, as one numbered value. A higher generation replaces a lower one, never back."""
+
+    generation: int
+    account_id: str
+    session_secret: str
+    access_keys: dict[str, AccessKey] = {}
+    roles: dict[str, Role] = {}  # by ARN
+    buckets: dict[str, Bucket] = {}
+    access_points: dict[str, AccessPoint] = {}  # by alias, `.mrap` included
+    distributions: dict[str, Distribution] = {}  # by domain
+    functions: dict[str, Function] = {}  # published versions, by ARN with version
+    invalidations: tuple[Invalidation, ...] = ()
+
+
+class Fault(Resource, frozen=True, kw_only=True):
+    """What has been broken on purpose: `how` is refuse, blackhole, slow, errors (503), or stop (the store process)."""
+
+    KIND: ClassVar[str] = "fault"
+    region: str
+    how: str
+    since: float
+
+    @property
+    def id(self) -> str:
+        return self.region
