@@ -1,0 +1,102 @@
+"""Decides whether policies allow a request (IAM User Guide, "Policy evaluation logic").
+
+An explicit deny wins over everything; without an allow the answer is no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nearpoint.policy.conditions import holds
+from nearpoint.policy.document import Matcher, Policy, Principals, Statement
+from nearpoint.policy.patterns import arn_matches, matches, resolve
+
+Verdict = Literal["allow", "explicit deny", "default deny"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestContext:
+    """What is asked, by whom, of what.
+
+    `principals` are the names a policy may know the caller by: (`AWS`, ARN) pairs of the session, its role, its
+    account, or (`Service`, name). `conditions` are the condition keys in lower case with their values; policy
+    variables come from them as well.
+    """
+
+    action: str
+    resource: str
+    principals: tuple[tuple[str, str], ...] = ()
+    conditions: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The verdict, and the statement that brought it about with the name of its policy (none for a default deny)."""
+
+    verdict: Verdict
+    policy: str = ""
+    statement: Statement | None = None
+
+    @property
+    def allowed(self) -> bool:
+        """True for an allow."""
+        return self.verdict == "allow"
+
+
+DEFAULT_DENY = Decision(verdict="default deny")
+
+
+def evaluate(policies: Iterable[Policy], request: RequestContext) -> Decision:
+    """The decision of all the policies together."""
+    decision = DEFAULT_DENY
+    for policy in policies:
+        for statement in policy.statements:
+            if statement.effect == "Allow" and decision.allowed:
+                continue
+            if applies(statement, request):
+                if statement.effect == "Deny":
+                    return Decision(verdict="explicit deny", policy=policy.name, statement=statement)
+                decision = Decision(verdict="allow", policy=policy.name, statement=statement)
+    return decision
+
+
+def applies(statement: Statement, request: RequestContext) -> bool:
+    """Whether the statement speaks about this request, all its elements taken together."""
+    return (
+        _action_matches(statement.actions, request.action)
+        and (statement.principals is None or _principal_matches(statement.principals, request.principals))
+        and (statement.resources is None or _resource_matches(statement, statement.resources, request))
+        and all(holds(one, request.conditions, variables=statement.variables) for one in statement.conditions)
+    )
+
+
+def _action_matches(matcher: Matcher, action: str) -> bool:
+    return any(matches(pattern, action, ignore_case=True) for pattern in matcher.patterns) != matcher.negated
+
+
+def _resource_matches(statement: Statement, matcher: Matcher, request: RequestContext) -> bool:
+    for pattern in matcher.patterns:
+        resolved = resolve(pattern, request.conditions) if statement.variables else pattern
+        if resolved is None:
+            # A variable without a value names no resource; as an exception it must not widen what is left.
+            if matcher.negated:
+                return statement.effect == "Deny"
+            continue
+        if arn_matches(resolved, request.resource):
+            return not matcher.negated
+    return matcher.negated
+
+
+def _principal_matches(principals: Principals, names: Sequence[tuple[str, str]]) -> bool:
+    return any(_is_named(wanted, names) for wanted in principals.names) != principals.negated
+
+
+def _is_named(wanted: tuple[str, str], names: Sequence[tuple[str, str]]) -> bool:
+    kind, pattern = wanted
+    if wanted == ("AWS", "*"):
+        return True
+    if kind == "AWS" and len(pattern) == 12 and pattern.isdigit():
+        pattern = f"arn:aws:iam::{pattern}:root"
+    return (kind, pattern) in names

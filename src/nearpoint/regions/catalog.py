@@ -1,0 +1,77 @@
+"""Which store stands in which region, and how to reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
+
+Addressing = Literal["path", "virtual"]
+StoreKind = Literal["embedded", "s3"]
+
+
+class CatalogError(ValueError):
+    """A store's description that cannot be used; the text says which part."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSpec:
+    """One region's store: any S3 endpoint.
+
+    `endpoint` is `http[s]://host[:port][/prefix]`; `signing_region` is the name that the store expects in SigV4
+    scopes; `addressing` puts the bucket in the path or in front of the host. Raises CatalogError for an endpoint that
+    is not a URL of that form.
+    """
+
+    region: str
+    endpoint: str
+    access_key_id: str
+    secret_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    signing_region: str = "us-east-1"
+    addressing: Addressing = "path"
+    kind: StoreKind = "s3"
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.endpoint)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError as error:
+            raise CatalogError(f"region {self.region}: endpoint {self.endpoint!r}: {error}") from None
+        if not usable or parts.query or parts.fragment or parts.username is not None:
+            raise CatalogError(
+                f"region {self.region}: endpoint {self.endpoint!r} is not http[s]://host[:port][/prefix]"
+            )
+
+
+class Catalog:
+    """The stores by region name, in the order given. Raises CatalogError when a region comes twice."""
+
+    def __init__(self, specs: Iterable[StoreSpec]) -> None:
+        self._specs: dict[str, StoreSpec] = {}
+        for spec in specs:
+            if spec.region in self._specs:
+                raise CatalogError(f"region {spec.region} is given twice")
+            self._specs[spec.region] = spec
+
+    def get(self, region: str) -> StoreSpec | None:
+        """The store of a region, or None."""
+        return self._specs.get(region)
+
+    def __getitem__(self, region: str) -> StoreSpec:
+        return self._specs[region]
+
+    def __contains__(self, region: object) -> bool:
+        return region in self._specs
+
+    def __iter__(self) -> Iterator[StoreSpec]:
+        return iter(self._specs.values())
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """The names of the regions, in the order given."""
+        return tuple(self._specs)
