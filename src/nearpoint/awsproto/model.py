@@ -121,7 +121,8 @@ class Operation:
     @property
     def result_wrapper(self) -> str | None:
         """The element around the result in the query protocol."""
-        return self._raw.get("output", {}).get("resultWrapper")
+        wrapper: str | None = self._raw.get("output", {}).get("resultWrapper")
+        return wrapper
 
     @cached_property
     def streaming_input(self) -> str | None:

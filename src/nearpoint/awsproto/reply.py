@@ -7,6 +7,7 @@ where each protocol puts the request id) is in the tables here.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -175,7 +176,7 @@ def json_value(member: Member, value: Any) -> Any:
         return write_timestamp(value, member.timestamp_format or "unixTimestamp")
     if kind == "blob":
         return base64.b64encode(value.encode() if isinstance(value, str) else value).decode()
-    if kind in {"float", "double"} and (value != value or value in {float("inf"), float("-inf")}):
+    if kind in {"float", "double"} and not math.isfinite(value):
         return write_scalar(kind, value, "")
     return value
 

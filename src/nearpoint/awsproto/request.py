@@ -83,24 +83,22 @@ def _read_headers(
 
 
 _HEADER_ITEM = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|([^,]*))\s*(?:,|$)')
-_HTTP_DATE_ITEM = re.compile(r"\s*([A-Za-z]{3}, [^,]+|[^,]+)\s*(?:,|$)")
+_HEADER_DATE = re.compile(r"\s*([A-Za-z]{3}, [^,]+|[^,]+)\s*(?:,|$)")  # an HTTP date has a comma of its own
 
 
 def _header_list(member: Member, value: str, field: str) -> list[Any]:
     element = _of(member.shape.element)
-    items: list[str] = []
+    items: list[Any] = []
     at = 0
-    pattern = _HTTP_DATE_ITEM if element.type == "timestamp" else _HEADER_ITEM
     while at < len(value):
-        match = pattern.match(value, at)
+        match = (_HEADER_DATE if element.type == "timestamp" else _HEADER_ITEM).match(value, at)
         if match is None or match.end() == at:
             break
         at = match.end()
-        quoted = match.group(1) if pattern is _HEADER_ITEM else None
-        items.append(
-            re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else match.group(match.lastindex or 0).strip()
-        )
-    return [_scalar(element, item, field) for item in items]
+        last = match.group(match.lastindex or 0).strip()
+        quoted = element.type != "timestamp" and match.lastindex == 1
+        items.append(_scalar(element, re.sub(r"\\(.)", r"\1", last) if quoted else last, field))
+    return items
 
 
 def _scalar(member: Member, text: str, where: str) -> Any:
@@ -241,7 +239,7 @@ def read_json_value(member: Member, value: Any, path: str = "", depth: int = 0) 
         if kind == "blob" and isinstance(value, str):
             return read_scalar("blob", value)
         if isinstance(value, bool) == (kind == "boolean") and isinstance(value, _JSON_TYPES.get(kind, ())):
-            return float(value) if kind in {"float", "double"} else value
+            return float(str(value)) if kind in {"float", "double"} else value
     except ValueError:
         pass
     raise AwsError("SerializationException", f"The value of {path.removeprefix('.') or 'the body'} is not a {kind}")

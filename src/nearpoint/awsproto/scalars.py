@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -116,8 +117,8 @@ def write_scalar(type: str, value: Any, timestamp_format: str) -> str:
 
 
 def _write_float(value: float) -> str:
-    if value != value:
+    if math.isnan(value):
         return "NaN"
-    if value in {float("inf"), float("-inf")}:
+    if math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
     return repr(value)

@@ -85,7 +85,7 @@ class Service:
     ) -> tuple[Operation, dict[str, Any]]:
         """The operation of a request and its parameters, named and typed as in boto3. Raises AwsError.
 
-        As `route`; `labels` are host labels such as s3control's `AccountId`, taken where the request has no other value.
+        As `route`; `labels` are host labels such as s3control's `AccountId`, taken where the request says nothing else.
         A streaming body (S3's objects) is not among the parameters: give `body=b""` and read the body elsewhere.
         """
         operation, path_labels, query = self.route(method, target, headers, body, bucket=bucket)
@@ -208,6 +208,7 @@ class Service:
         code: str,
         message: str | None = None,
         status: int | None = None,
+        *,
         request_id: str = "",
         extra: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
@@ -239,9 +240,9 @@ class Service:
             error.code,
             error.message,
             error.explicit_status,
-            request_id,
-            {**error.extra, **(extra or {})},
-            error.headers,
+            request_id=request_id,
+            extra={**error.extra, **(extra or {})},
+            headers=error.headers,
         )
 
     def _xml_error(self, code: str, message: str, status: int, request_id: str, extra: Mapping[str, str]) -> bytes:

@@ -65,7 +65,7 @@ def parse(data: bytes, *, bytes_max: int = BYTES_MAX, elements_max: int = ELEMEN
     def text(data: str) -> None:
         stack[-1].text += data
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object) -> int:
         raise XmlError("document types, entities and processing instructions are not accepted")
 
     parser.StartElementHandler = start
