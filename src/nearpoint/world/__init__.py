@@ -1,0 +1,1 @@
+"""The local world: places, links with distance and faults, and the processes that make it up."""

@@ -1,0 +1,102 @@
+"""A process that a supervisor runs: its configuration, its sockets, when it is ready, and when it has to end.
+
+The supervisor gives a JSON file (`--config`) and one end of a socket pair, over which both send JSON lines: the child
+says `{"ready": true}` and `{"report": …}`, the supervisor sends whatever its children agree on. When the pair closes, the
+supervisor is gone and the child ends too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import structlog
+
+from nearpoint.telemetry import logs
+
+log = structlog.get_logger("nearpoint.process")
+
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+Message = dict[str, Any]
+
+
+class Child:
+    """What `main` gets. `config` is the file's content; `stopping` is set when the process should drain and end."""
+
+    def __init__(self, config: Message) -> None:
+        self.config = config
+        self.stopping = asyncio.Event()
+        self._writer: asyncio.StreamWriter | None = None
+        self._listeners: list[Callable[[Message], None]] = []
+        self._missed: list[Message] = []
+
+    def socket(self, name: str) -> socket.socket:
+        """The listening socket of that name, opened by the supervisor."""
+        sock = socket.socket(fileno=int(self.config["sockets"][name]))
+        sock.setblocking(False)
+        return sock
+
+    def send(self, message: Message) -> None:
+        """Tell the supervisor. Dropped when there is none, or when it does not read."""
+        writer = self._writer
+        if writer is not None and not writer.is_closing():
+            transport = writer.transport
+            if transport.get_write_buffer_size() < MESSAGE_BYTES_MAX:
+                writer.write(orjson.dumps(message) + b"\n")
+
+    def ready(self) -> None:
+        """Say that requests are answered from now on."""
+        self.send({"ready": True})
+
+    def on_message(self, listener: Callable[[Message], None]) -> None:
+        """Hear what the supervisor sends, from the first message on."""
+        self._listeners.append(listener)
+        for message in self._missed:
+            listener(message)
+
+    async def listen(self, fd: int) -> None:
+        """Read the supervisor's messages until it is gone; then ask this process to stop."""
+        sock = socket.socket(fileno=fd)
+        sock.setblocking(False)
+        reader, self._writer = await asyncio.open_unix_connection(sock=sock, limit=MESSAGE_BYTES_MAX)
+        while line := await reader.readline():
+            message = orjson.loads(line)
+            self._missed.append(message)
+            for listener in self._listeners:
+                listener(message)
+        log.info("the supervisor is gone")
+        self.stopping.set()
+
+
+async def _run(config: Message, main: Callable[[Child], Awaitable[None]]) -> None:
+    child = Child(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, child.stopping.set)
+    listening = None
+    if "channel" in config:
+        listening = loop.create_task(child.listen(int(config["channel"])))
+        await asyncio.sleep(0)
+    try:
+        await main(child)
+    finally:
+        if listening is not None:
+            listening.cancel()
+
+
+def run_child(name: str, main: Callable[[Child], Awaitable[None]]) -> None:
+    """The whole life of a child process: read `--config`, set up logs, run `main` until it returns."""
+    import uvloop
+
+    parser = argparse.ArgumentParser(prog=f"nearpoint {name}")
+    parser.add_argument("--config", type=Path, required=True, help="a JSON file that the supervisor wrote")
+    config = orjson.loads(parser.parse_args().config.read_bytes())
+    logs.configure(str(config.get("name", name)))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_run(config, main))

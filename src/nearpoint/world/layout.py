@@ -1,0 +1,174 @@
+"""A world's data folder: where its files are, and the settings that outlive a run.
+
+    world.json   settings and secrets (0600)         ca/       the local certificate authority and the trust bundle
+    state/       JetStream                           stores/   one folder a region
+    packages/    function packages by SHA-256        cache/    unpacked functions, last snapshots: may be deleted
+    logs/        one file a process, functions/      run/      what the running processes were given; lock
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+ACCOUNT_ID = "123456789012"
+
+
+class WorldError(Exception):
+    """Why a world cannot be used, in one line for the user."""
+
+
+class StoreAccess(Struct, frozen=True, kw_only=True):
+    """How a region's store is reached. `endpoint` is an address of your own S3 store, or None for the embedded one."""
+
+    access_key_id: str
+    secret_key: str
+    endpoint: str | None = None
+
+
+class World(Struct, frozen=True, kw_only=True):
+    """Settings and secrets of one world. `ports` are those of the last run, tried again first."""
+
+    account_id: str
+    access_key_id: str
+    secret_key: str
+    session_secret: str
+    nats_password: str
+    admin_token: str
+    regions: tuple[str, ...]
+    edges: tuple[str, ...]
+    stores: dict[str, StoreAccess]
+    ports: dict[str, int] = {}
+
+    @property
+    def locations(self) -> tuple[str, ...]:
+        """Where nodes stand: every region and every edge city."""
+        return (*self.regions, *(edge for edge in self.edges if edge not in self.regions))
+
+
+class Layout:
+    """The paths inside one data folder."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data.absolute()
+        self.world_file = self.data / "world.json"
+        self.ca = self.data / "ca"
+        self.trust_bundle = self.ca / "bundle.pem"
+        self.state = self.data / "state"
+        self.packages = self.data / "packages"
+        self.cache = self.data / "cache"
+        self.logs = self.data / "logs"
+        self.function_logs = self.logs / "functions"
+        self.run = self.data / "run"
+        self.lock = self.run / "lock"
+
+    def store(self, region: str) -> Path:
+        return self.data / "stores" / region
+
+    def make(self) -> None:
+        """Create the folders, readable by the owner alone. Raises WorldError when that is not possible."""
+        try:
+            for path in (self.data, self.ca, self.state, self.packages, self.cache, self.function_logs, self.run):
+                path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise WorldError(f"The data folder {self.data} cannot be used: {error.strerror}.") from error
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace the file as a whole, readable by the owner alone."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def load_world(layout: Layout) -> World | None:
+    """The settings of this folder, or None before the first run. Raises WorldError when they cannot be read."""
+    try:
+        content = layout.world_file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise WorldError(f"{layout.world_file} cannot be read: {error.strerror}.") from error
+    try:
+        return msgspec.json.decode(content, type=World)
+    except msgspec.MsgspecError as error:
+        raise WorldError(f"{layout.world_file} is damaged ({error}). Restore it, or use another --data folder.") from error
+
+
+def save_world(layout: Layout, world: World) -> None:
+    """Keep the settings. Raises WorldError when the disk does not take them."""
+    try:
+        write_private(layout.world_file, msgspec.json.format(msgspec.json.encode(world)))
+    except OSError as error:
+        raise WorldError(f"{layout.world_file} cannot be written: {error.strerror}.") from error
+
+
+def _embedded_store() -> StoreAccess:
+    return StoreAccess(access_key_id=_access_key_id(), secret_key=secrets.token_urlsafe(30))
+
+
+def _access_key_id() -> str:
+    return "AKIA" + "".join(secrets.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for _ in range(16))
+
+
+def open_world(
+    layout: Layout, *, regions: tuple[str, ...], edges: tuple[str, ...], stores: dict[str, StoreAccess]
+) -> World:
+    """The world of this folder, made when there is none.
+
+    Regions and edges are added to those it has, never removed; `stores` names the regions on a store of your own.
+    """
+    world = load_world(layout)
+    if world is None:
+        world = World(
+            account_id=ACCOUNT_ID,
+            access_key_id=_access_key_id(),
+            secret_key=secrets.token_urlsafe(30),
+            session_secret=secrets.token_hex(32),
+            nats_password=secrets.token_urlsafe(24),
+            admin_token=secrets.token_urlsafe(24),
+            regions=(),
+            edges=(),
+            stores={},
+        )
+    all_regions = tuple(dict.fromkeys((*world.regions, *regions, *stores)))
+    all_stores = {region: stores.get(region) or world.stores.get(region) or _embedded_store() for region in all_regions}
+    all_edges = tuple(dict.fromkeys((*world.edges, *edges)))
+    return msgspec.structs.replace(world, regions=all_regions, edges=all_edges, stores=all_stores)
+
+
+def take_lock(layout: Layout) -> int:
+    """Hold the folder for this process. Raises WorldError when a running world holds it. Returns the descriptor."""
+    descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise WorldError(
+            f"A world is already running on {layout.data}. Stop it with `nearpoint down`, or use another --data folder."
+        ) from None
+    return descriptor
+
+
+def is_running(layout: Layout) -> bool:
+    """Whether some process holds the folder."""
+    try:
+        descriptor = os.open(layout.lock, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

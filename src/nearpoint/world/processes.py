@@ -1,0 +1,170 @@
+"""Which processes make up a world, and what each is given. Pure: paths, ports and descriptors come in, specs go out."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from nearpoint.world.geography import PLACES, rtt_ms
+from nearpoint.world.layout import Layout, World
+
+Ports = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSpec:
+    """A child: its command (`{config}` stands for its configuration file), its configuration and its sockets by name."""
+
+    name: str
+    command: tuple[str, ...]
+    config: dict[str, Any] = field(default_factory=dict)
+    sockets: tuple[str, ...] = ()
+    channel: bool = True
+    config_text: str | None = None
+
+
+def socket_names(world: World) -> list[str]:
+    """Every listening socket of the world. The supervisor opens them, so that a child that dies loses no connection."""
+    names = ["proxy", "admin", "control.https", "control.http"]
+    names += [f"store.{region}" for region in embedded_regions(world)]
+    names += [f"relay.{location}.{region}" for location in world.locations for region in world.regions]
+    names += [f"node.{location}.{scheme}" for location in world.locations for scheme in ("https", "http")]
+    return names
+
+
+def embedded_regions(world: World) -> list[str]:
+    """The regions whose store is a child of this world."""
+    return [region for region in world.regions if world.stores[region].endpoint is None]
+
+
+def store_endpoint(world: World, ports: Ports, region: str) -> str:
+    """The address of a region's store: the embedded one's, or the one that was given."""
+    return world.stores[region].endpoint or f"http://127.0.0.1:{ports[f'store.{region}']}"
+
+
+def nats_url(world: World, ports: Ports) -> str:
+    return f"nats://nearpoint:{world.nats_password}@127.0.0.1:{ports['nats']}"
+
+
+def _python(module: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", module, "--config", "{config}")
+
+
+def _nats(layout: Layout, world: World, ports: Ports, executable: str) -> ProcessSpec:
+    text = f"""\
+listen: "127.0.0.1:{ports["nats"]}"
+server_name: "nearpoint"
+max_payload: 8MB
+authorization {{ user: "nearpoint", password: "{world.nats_password}" }}
+jetstream {{ store_dir: "{layout.state}", sync_interval: always, max_memory_store: 64MB }}
+"""
+    return ProcessSpec(name="nats", command=(executable, "-c", "{config}"), channel=False, config_text=text)
+
+
+def _stores(layout: Layout, world: World) -> list[ProcessSpec]:
+    return [
+        ProcessSpec(
+            name=f"store-{region}",
+            command=_python("nearpoint.bucket"),
+            config={
+                "region": region,
+                "data_dir": str(layout.store(region)),
+                "access_key_id": world.stores[region].access_key_id,
+                "secret_key": world.stores[region].secret_key,
+            },
+            sockets=(f"store.{region}",),
+        )
+        for region in embedded_regions(world)
+    ]
+
+
+def _links(world: World, ports: Ports) -> ProcessSpec:
+    return ProcessSpec(
+        name="links",
+        command=_python("nearpoint.world.links_process"),
+        config={
+            "locations": list(world.locations),
+            "regions": list(world.regions),
+            "stores": {region: store_endpoint(world, ports, region) for region in world.regions},
+            "control": {scheme: ports[f"control.{scheme}"] for scheme in ("https", "http")},
+            "nodes": {
+                location: {scheme: ports[f"node.{location}.{scheme}"] for scheme in ("https", "http")}
+                for location in world.locations
+            },
+            "rtt_ms": {
+                location: {region: rtt_ms(PLACES[location], PLACES[region]) for region in world.regions}
+                for location in world.locations
+            },
+        },
+        sockets=("proxy", *(f"relay.{a}.{b}" for a in world.locations for b in world.regions)),
+    )
+
+
+def _stores_config(world: World, ports: Ports) -> dict[str, Any]:
+    return {
+        region: {
+            "endpoint": store_endpoint(world, ports, region),
+            "access_key_id": world.stores[region].access_key_id,
+            "secret_key": world.stores[region].secret_key,
+        }
+        for region in world.regions
+    }
+
+
+def _control(layout: Layout, world: World, ports: Ports) -> ProcessSpec:
+    return ProcessSpec(
+        name="control",
+        command=_python("nearpoint.world.control"),
+        config={
+            "account_id": world.account_id,
+            "access_key_id": world.access_key_id,
+            "secret_key": world.secret_key,
+            "session_secret": world.session_secret,
+            "nats_url": nats_url(world, ports),
+            "ca_dir": str(layout.ca),
+            "packages_dir": str(layout.packages),
+            "stores": _stores_config(world, ports),
+        },
+        sockets=("control.https", "control.http"),
+    )
+
+
+def _nodes(layout: Layout, world: World, ports: Ports, workers: int) -> list[ProcessSpec]:
+    specs = []
+    for number in range(workers):
+        locations = world.locations[number::workers]
+        if not locations:
+            continue
+        specs.append(
+            ProcessSpec(
+                name=f"node-{number + 1}",
+                command=_python("nearpoint.node"),
+                config={
+                    "nats_url": nats_url(world, ports),
+                    "ca_dir": str(layout.ca),
+                    "packages_dir": str(layout.packages),
+                    "cache_dir": str(layout.cache / f"node-{number + 1}"),
+                    "function_logs_dir": str(layout.function_logs),
+                    "aws_api_port": ports["control.http"],
+                    "stores": _stores_config(world, ports),
+                    "locations": {
+                        location: {"relays": {r: ports[f"relay.{location}.{r}"] for r in world.regions}}
+                        for location in locations
+                    },
+                },
+                sockets=tuple(f"node.{location}.{scheme}" for location in locations for scheme in ("https", "http")),
+            )
+        )
+    return specs
+
+
+def plan(layout: Layout, world: World, ports: Ports, *, nats_executable: str, node_workers: int) -> list[ProcessSpec]:
+    """Every child of the world, in the order of starting. `ports` has one for each of `socket_names` and for `nats`."""
+    return [
+        _nats(layout, world, ports, nats_executable),
+        _control(layout, world, ports),
+        *_nodes(layout, world, ports, node_workers),
+        _links(world, ports),
+        *_stores(layout, world),
+    ]
