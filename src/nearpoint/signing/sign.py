@@ -1,0 +1,306 @@
+"""Signs a request with SigV4 or SigV4A, in headers or in the query.
+
+In order: the fields to sign, the canonical request, the string to sign, the signature. `inspect_*` show each of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from datetime import timezone
+
+from nearpoint.signing import canonical, keys
+from nearpoint.signing.regionset import is_region_set
+from nearpoint.signing.values import (
+    ECDSA_ALGORITHM,
+    EMPTY_SHA256,
+    HMAC_ALGORITHM,
+    S3_SERVICES,
+    UNSIGNED_PAYLOAD,
+    Inspection,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from nearpoint.signing.values import Credentials, Message
+
+EXPIRES_S_MAX = 604_800  # a week (S3 API Reference, "Authenticating requests: using query parameters")
+
+# What a proxy, a load balancer or CloudFront changes on the way; signing these breaks signatures now and then.
+_NOT_SIGNED = frozenset(
+    {
+        "authorization",
+        "connection",
+        "expect",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        "via",
+        "x-amzn-trace-id",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+    }
+)
+_utc = timezone.utc  # noqa: UP017 (the alias in `datetime` is an attribute look-up on the hot path)
+
+
+def _timestamp(now: datetime) -> str:
+    if now.tzinfo is not _utc:
+        if now.tzinfo is None:
+            raise ValueError("now must carry a time zone")
+        now = now.astimezone(_utc)
+    return now.strftime("%Y%m%dT%H%M%SZ")
+
+
+def _fields(message: Message) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for name, value in message.headers:
+        lowered = name.lower()
+        if lowered in _NOT_SIGNED:
+            continue
+        clean = canonical.header_value(value)
+        fields[lowered] = f"{fields[lowered]},{clean}" if lowered in fields else clean
+    if "host" not in fields:
+        raise ValueError("a request without Host can't be signed")
+    return fields
+
+
+class _Signer:
+    """Whose signature, for where and when: what SigV4 and SigV4A do differently. `region` is None for SigV4A."""
+
+    __slots__ = ("_credentials", "_region", "algorithm", "credential", "extra", "scope", "service", "timestamp")
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        service: str,
+        now: datetime,
+        *,
+        region: str | None = None,
+        region_set: str = "",
+    ) -> None:
+        self._credentials = credentials
+        self._region = region
+        self.service = service
+        self.timestamp = _timestamp(now)
+        self.extra: list[tuple[str, str]] = []
+        day = self.timestamp[:8]
+        if region is None:
+            if not is_region_set(region_set):
+                raise ValueError(f"not a region set: {region_set!r}")
+            self.algorithm = ECDSA_ALGORITHM
+            self.scope = f"{day}/{service}/aws4_request"
+            self.extra.append(("X-Amz-Region-Set", region_set))
+        else:
+            self.algorithm = HMAC_ALGORITHM
+            self.scope = f"{day}/{region}/{service}/aws4_request"
+        self.credential = f"{credentials.access_key_id}/{self.scope}"
+        if credentials.session_token is not None:
+            self.extra.append(("X-Amz-Security-Token", credentials.session_token))
+
+    def sign(self, text: str) -> str:
+        who = self._credentials
+        if self._region is None:
+            digest = hashlib.sha256(text.encode("latin-1")).digest()
+            return keys.v4a_key(who.access_key_id, who.secret_key).sign(digest).hex()
+        key = keys.v4_key(who.secret_key, self.timestamp[:8], self._region, self.service)
+        return hmac.digest(key, text.encode("latin-1"), "sha256").hex()
+
+
+def _checkpoints(
+    message: Message, query: str, signer: _Signer, ordered: list[tuple[str, str]], payload_hash: str
+) -> tuple[str, str, str]:
+    of_path = canonical.path_of_s3 if signer.service in S3_SERVICES else canonical.path_of_others
+    request = canonical.canonical_request(
+        message.method,
+        of_path(message.path),
+        canonical.query_of(canonical.query_parameters(query)) if query else "",
+        ordered,
+        payload_hash,
+    )
+    text = canonical.string_to_sign(signer.algorithm, signer.timestamp, signer.scope, request)
+    return request, text, signer.sign(text)
+
+
+def _in_headers(message: Message, signer: _Signer, payload_hash: str) -> Inspection:
+    added = [("X-Amz-Date", signer.timestamp), *signer.extra]
+    if signer.service in S3_SERVICES:
+        added.append(("X-Amz-Content-Sha256", payload_hash))
+    fields = _fields(message)
+    for name, value in added:
+        fields[name.lower()] = value
+    ordered = sorted(fields.items())
+    request, text, signature = _checkpoints(message, message.query, signer, ordered, payload_hash)
+    names = ";".join([name for name, _ in ordered])
+    authorization = f"{signer.algorithm} Credential={signer.credential}, SignedHeaders={names}, Signature={signature}"
+    added.append(("Authorization", authorization))
+    return Inspection(
+        canonical_request=request, string_to_sign=text, signature=signature, headers=added, query=message.query
+    )
+
+
+def _in_query(message: Message, signer: _Signer, payload_hash: str | None, expires_s: int) -> Inspection:
+    if not 1 <= expires_s <= EXPIRES_S_MAX:
+        raise ValueError(f"expires_s must be 1 to {EXPIRES_S_MAX}, not {expires_s}")
+    if payload_hash is None:
+        payload_hash = UNSIGNED_PAYLOAD if signer.service in S3_SERVICES else EMPTY_SHA256
+    ordered = sorted(_fields(message).items())
+    added = [
+        ("X-Amz-Algorithm", signer.algorithm),
+        ("X-Amz-Credential", signer.credential),
+        ("X-Amz-Date", signer.timestamp),
+        ("X-Amz-Expires", str(expires_s)),
+        ("X-Amz-SignedHeaders", ";".join([name for name, _ in ordered])),
+        *signer.extra,
+    ]
+    extra = "&".join([f"{name}={canonical.encode(value.encode('latin-1'))}" for name, value in added])
+    query = f"{message.query}&{extra}" if message.query else extra
+    request, text, signature = _checkpoints(message, query, signer, ordered, payload_hash)
+    return Inspection(
+        canonical_request=request,
+        string_to_sign=text,
+        signature=signature,
+        headers=[],
+        query=f"{query}&X-Amz-Signature={signature}",
+    )
+
+
+def inspect_v4(
+    message: Message,
+    credentials: Credentials,
+    *,
+    region: str,
+    service: str = "s3",
+    now: datetime,
+    payload_hash: str,
+) -> Inspection:
+    """`sign_v4` with its three checkpoints."""
+    return _in_headers(
+        message, credentials, _Signer(credentials, service, now, region=region), None, service, payload_hash
+    )
+
+
+def inspect_v4a(
+    message: Message,
+    credentials: Credentials,
+    *,
+    region_set: str = "*",
+    service: str = "s3",
+    now: datetime,
+    payload_hash: str,
+) -> Inspection:
+    """`sign_v4a` with its three checkpoints."""
+    return _in_headers(
+        message,
+        credentials,
+        _Signer(credentials, service, now, region_set=region_set),
+        region_set,
+        service,
+        payload_hash,
+    )
+
+
+def sign_v4(
+    message: Message,
+    credentials: Credentials,
+    *,
+    region: str,
+    service: str = "s3",
+    now: datetime,
+    payload_hash: str,
+) -> list[tuple[str, str]]:
+    """The headers to add to the request, or to put in the place of those it has.
+
+    X-Amz-Date, X-Amz-Content-Sha256 (S3 only), X-Amz-Security-Token (with a session) and Authorization. `payload_hash`
+    is the body's SHA-256 in lower-case hex or one of `PAYLOAD_WORDS`. Every header of the message is signed but those
+    that change on the way (User-Agent, Via, hop-by-hop …). Raises ValueError for a message without Host or a naive
+    `now`.
+    """
+    return inspect_v4(message, credentials, region=region, service=service, now=now, payload_hash=payload_hash).headers
+
+
+def sign_v4a(
+    message: Message,
+    credentials: Credentials,
+    *,
+    region_set: str = "*",
+    service: str = "s3",
+    now: datetime,
+    payload_hash: str,
+) -> list[tuple[str, str]]:
+    """As `sign_v4`, with X-Amz-Region-Set: the Regions in which the signature is good, `*` for all."""
+    return inspect_v4a(
+        message, credentials, region_set=region_set, service=service, now=now, payload_hash=payload_hash
+    ).headers
+
+
+def presign_v4(
+    message: Message,
+    credentials: Credentials,
+    *,
+    region: str,
+    service: str = "s3",
+    now: datetime,
+    expires_s: int,
+    payload_hash: str | None = None,
+) -> str:
+    """The new query, good for `expires_s` (1 to 604,800) seconds.
+
+    Whoever uses it has to send the message's headers as they are here, so give only Host and what has to be fixed.
+    `payload_hash` defaults to UNSIGNED-PAYLOAD for S3 and to the empty body elsewhere. Raises ValueError.
+    """
+    signer = _Signer(credentials, service, now, region=region)
+    return _in_query(message, credentials, signer, payload_hash, expires_s).query
+
+
+def presign_v4a(
+    message: Message,
+    credentials: Credentials,
+    *,
+    region_set: str = "*",
+    service: str = "s3",
+    now: datetime,
+    expires_s: int,
+    payload_hash: str | None = None,
+) -> str:
+    """As `presign_v4`, good in every Region of the set."""
+    signer = _Signer(credentials, service, now, region_set=region_set)
+    return _in_query(message, credentials, signer, payload_hash, expires_s).query
+
+
+def inspect_presign_v4(
+    message: Message,
+    credentials: Credentials,
+    *,
+    region: str,
+    service: str = "s3",
+    now: datetime,
+    expires_s: int,
+    payload_hash: str | None = None,
+) -> Inspection:
+    """`presign_v4` with its three checkpoints."""
+    signer = _Signer(credentials, service, now, region=region)
+    return _in_query(message, credentials, signer, payload_hash, expires_s)
+
+
+def inspect_presign_v4a(
+    message: Message,
+    credentials: Credentials,
+    *,
+    region_set: str = "*",
+    service: str = "s3",
+    now: datetime,
+    expires_s: int,
+    payload_hash: str | None = None,
+) -> Inspection:
+    """`presign_v4a` with its three checkpoints."""
+    signer = _Signer(credentials, service, now, region_set=region_set)
+    return _in_query(message, credentials, signer, payload_hash, expires_s)
