@@ -183,9 +183,7 @@ def inspect_v4(
     payload_hash: str,
 ) -> Inspection:
     """`sign_v4` with its three checkpoints."""
-    return _in_headers(
-        message, credentials, _Signer(credentials, service, now, region=region), None, service, payload_hash
-    )
+    return _in_headers(message, _Signer(credentials, service, now, region=region), payload_hash)
 
 
 def inspect_v4a(
@@ -258,7 +256,7 @@ def presign_v4(
     `payload_hash` defaults to UNSIGNED-PAYLOAD for S3 and to the empty body elsewhere. Raises ValueError.
     """
     signer = _Signer(credentials, service, now, region=region)
-    return _in_query(message, credentials, signer, payload_hash, expires_s).query
+    return _in_query(message, signer, payload_hash, expires_s).query
 
 
 def presign_v4a(
@@ -273,7 +271,7 @@ def presign_v4a(
 ) -> str:
     """As `presign_v4`, good in every Region of the set."""
     signer = _Signer(credentials, service, now, region_set=region_set)
-    return _in_query(message, credentials, signer, payload_hash, expires_s).query
+    return _in_query(message, signer, payload_hash, expires_s).query
 
 
 def inspect_presign_v4(
@@ -288,7 +286,7 @@ def inspect_presign_v4(
 ) -> Inspection:
     """`presign_v4` with its three checkpoints."""
     signer = _Signer(credentials, service, now, region=region)
-    return _in_query(message, credentials, signer, payload_hash, expires_s)
+    return _in_query(message, signer, payload_hash, expires_s)
 
 
 def inspect_presign_v4a(
@@ -303,4 +301,4 @@ def inspect_presign_v4a(
 ) -> Inspection:
     """`presign_v4a` with its three checkpoints."""
     signer = _Signer(credentials, service, now, region_set=region_set)
-    return _in_query(message, credentials, signer, payload_hash, expires_s)
+    return _in_query(message, signer, payload_hash, expires_s)

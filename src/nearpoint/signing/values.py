@@ -194,11 +194,19 @@ class Verified(Value):
 class SignatureError(Exception):
     """A signature, or a body that was signed, is refused.
 
-    `code` is S3's error code, `text` its message, `fields` the further elements S3 puts into that error document.
+    `code` is S3's error code, `text` (also `str(error)`) its message, `fields` the further elements S3 puts into that
+    error document.
     """
 
     def __init__(self, code: str, text: str, fields: Mapping[str, str] | None = None) -> None:
-        super().__init__(f"{code}: {text}")
+        super().__init__(text)
         self.code = code
         self.text = text
         self.fields: dict[str, str] = dict(fields or {})
+
+
+class IncompleteBodyError(SignatureError):
+    """A body ends too early, is longer than declared, or breaks its chunk framing (S3's IncompleteBody)."""
+
+    def __init__(self, text: str = "The request body terminated unexpectedly") -> None:
+        super().__init__("IncompleteBody", text)
