@@ -1,0 +1,48 @@
+"""How commands speak: results on standard output, all else on standard error, and one exit code for each outcome."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import IntEnum
+from typing import Any
+
+import rich.box
+from rich.console import Console
+from rich.table import Table
+
+notes = Console(stderr=True, highlight=False)
+results = Console(highlight=False)
+
+
+class Exit(IntEnum):
+    """Exit codes, as `docs/reference/cli.md` lists them."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+    UNREACHABLE = 4
+    TIMED_OUT = 5
+    INTERRUPTED = 130
+
+
+class CommandError(Exception):
+    """What went wrong and how to go on, in a line for the user."""
+
+    def __init__(self, message: str, code: Exit = Exit.FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def print_json(value: Any) -> None:
+    """The value on standard output, for scripts."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """An empty table in the house's style. A column that starts with `>` is aligned to the right."""
+    made = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+    return made

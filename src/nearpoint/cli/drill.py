@@ -1,0 +1,34 @@
+"""`nearpoint fail` and `nearpoint heal`: outages on purpose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nearpoint.cli.console import notes, print_json
+from nearpoint.cli.world_client import WorldClient
+
+EFFECTS = {
+    "refuse": "its links are cut: connections are reset",
+    "blackhole": "its links swallow everything: nothing answers, nothing is refused",
+    "slow": "its links take 2 s more each round trip",
+    "errors": "it answers 503 to everything",
+    "stop": "its store has been stopped",
+}
+
+
+def fail(*, data: Path, region: str, how: str, as_json: bool) -> None:
+    """Break a region until `heal`."""
+    answer = WorldClient(data).ask("PUT", f"/faults/{region}", {"how": how})
+    if as_json:
+        print_json(answer)
+    else:
+        notes.print(f"{region} fails now: {EFFECTS[how]}. `nearpoint heal {region}` ends it.")
+
+
+def heal(*, data: Path, region: str, as_json: bool) -> None:
+    """End a region's outage."""
+    answer = WorldClient(data).ask("DELETE", f"/faults/{region}")
+    if as_json:
+        print_json(answer)
+    else:
+        notes.print(f"{region} is whole again.")

@@ -1,0 +1,68 @@
+"""`nearpoint status` and `nearpoint routes`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nearpoint.cli.console import CommandError, Exit, print_json, results, table
+from nearpoint.cli.world_client import WorldClient
+
+
+def status(*, data: Path, as_json: bool) -> None:
+    """Show the world's processes; exit code 1 when it is not ready."""
+    answer = WorldClient(data).ask("GET", "/status")
+    if as_json:
+        print_json(answer)
+    else:
+        rows = table("process", "state", ">pid", ">restarts", ">uptime", ">memory")
+        for row in answer["processes"]:
+            uptime = f"{row['uptime_s']:.0f} s" if row["uptime_s"] is not None else ""
+            memory = f"{row['rss_mb']:.0f} MB" if row["rss_mb"] is not None else ""
+            rows.add_row(row["name"], row["state"], str(row["pid"] or ""), str(row["restarts"]), uptime, memory)
+        total = sum(row["rss_mb"] or 0 for row in answer["processes"])
+        rows.add_section()
+        rows.add_row("together", "", "", "", "", f"{total:.0f} MB")
+        results.print(rows)
+        for region, how in answer["faults"].items():
+            results.print(f"[yellow]{region} fails on purpose ({how}): `nearpoint heal {region}` ends it.[/]")
+    if not answer["ready"]:
+        raise CommandError("The world is not ready.")
+
+
+def routes(*, data: Path, as_json: bool) -> None:
+    """For each location: the measured time to each region, its health and dial, and what is chosen."""
+    answer: dict[str, Any] = WorldClient(data).ask("GET", "/routes")
+    if as_json:
+        print_json(answer)
+        return
+    if not answer:
+        raise CommandError("No node has reported yet. Try again in a second.", Exit.UNREACHABLE)
+    for location_rows in _tables(answer):
+        results.print(location_rows)
+
+
+def _tables(answer: dict[str, Any]) -> list[Any]:
+    aliases = sorted({alias for report in answer.values() for alias in report.get("access_points", {})})
+    made = []
+    regions = sorted({region for report in answer.values() for region in report["regions"]})
+    measured = table("location", *(f">{region}" for region in regions), title="Measured round trip (ms)")
+    for location, report in answer.items():
+        measured.add_row(location, *(_measure(report["regions"].get(region)) for region in regions))
+    made.append(measured)
+    for alias in aliases:
+        chosen = table("location", "answers", "instead of", title=f"Access point {alias}")
+        for location, report in answer.items():
+            point = report.get("access_points", {}).get(alias)
+            if point is not None:
+                others = [f"{row['region']}: {row['reason']}" for row in point["members"] if not row["chosen"]]
+                chosen.add_row(location, point["chosen"] or "[red]none[/]", "; ".join(others))
+        made.append(chosen)
+    return made
+
+
+def _measure(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    text = "?" if row["rtt_ms"] is None else f"{row['rtt_ms']:.0f}"
+    return text if row["health"] == "healthy" else f"[red]{text} {row['health']}[/]"

@@ -1,0 +1,181 @@
+"""The command line. Each command's work is in the module of its name; here are only its words."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nearpoint import __version__
+
+app = typer.Typer(
+    help="One global endpoint in front of S3 buckets in many regions, on this machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Data = Annotated[
+    Path, typer.Option("--data", envvar="NEARPOINT_DATA", help="The world's data folder.", metavar="DIR")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+DATA = Path(".nearpoint")
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"nearpoint {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog="Examples:  [bold]nearpoint up --detach[/]   [bold]nearpoint up --regions us-east-1,eu-west-1 --edges FRA,SIN[/]"
+    "   [bold]nearpoint up --store eu-west-1=http://KEY:SECRET@127.0.0.1:8333[/]"
+)
+def up(
+    data: Data = DATA,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once it is ready.")] = False,
+    regions: Annotated[
+        str | None, typer.Option(metavar="LIST", help="Regions to have, besides those of the data folder.")
+    ] = None,
+    edges: Annotated[str | None, typer.Option(metavar="LIST", help="Edge cities to have, by airport code.")] = None,
+    store: Annotated[
+        list[str] | None,
+        typer.Option(metavar="REGION=URL", help="A region on your own S3 store: http://KEY:SECRET@HOST:PORT."),
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="The location proxy's port.")] = None,
+    workers: Annotated[int, typer.Option(min=1, max=32, help="Processes that share the locations.")] = 2,
+    as_json: Json = False,
+    notify_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Start the local world and serve until Ctrl-C."""
+    from nearpoint.cli import up as command
+
+    command.up(
+        data=data, regions=regions, edges=edges, stores=store or [], port=port, workers=workers, detach=detach,
+        as_json=as_json, notify_fd=notify_fd,
+    )  # fmt: skip
+
+
+@app.command(epilog="Example:  [bold]nearpoint down[/]")
+def down(data: Data = DATA, as_json: Json = False) -> None:
+    """Stop the local world. What it holds stays in the data folder."""
+    from nearpoint.cli import up as command
+
+    command.down(data=data, as_json=as_json)
+
+
+@app.command(epilog="Example:  [bold]nearpoint status --json[/]")
+def status(data: Data = DATA, as_json: Json = False) -> None:
+    """Show the processes of the world, their memory, and what fails on purpose."""
+    from nearpoint.cli import inspect
+
+    inspect.status(data=data, as_json=as_json)
+
+
+@app.command(epilog="Example:  [bold]nearpoint routes --json[/]")
+def routes(data: Data = DATA, as_json: Json = False) -> None:
+    """Show, for each location, the measured time to each region and which one answers."""
+    from nearpoint.cli import inspect
+
+    inspect.routes(data=data, as_json=as_json)
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="Examples:  [bold]nearpoint shell eu-west-1[/]   [bold]nearpoint shell FRA -- curl -sI https://d….cloudfront.net[/]",
+)
+def shell(
+    location: Annotated[str, typer.Argument(help="A region (eu-west-1), an edge city's code (FRA) or its name.")],
+    command: Annotated[list[str] | None, typer.Argument(help="One command to run there, after --.")] = None,
+    data: Data = DATA,
+) -> None:
+    """Open a shell that stands somewhere, where aws, boto3 and curl reach the local world; or run one command there."""
+    from nearpoint.cli import shell as module
+
+    raise typer.Exit(module.shell(data=data, location=location, command=command or []))
+
+
+@app.command(epilog="Examples:  [bold]nearpoint fail us-east-1[/]   [bold]nearpoint fail eu-west-1 --how blackhole[/]")
+def fail(
+    region: Annotated[str, typer.Argument(help="The region to break.")],
+    data: Data = DATA,
+    how: Annotated[
+        str, typer.Option(help="refuse (links cut), blackhole, slow, errors (503) or stop (the store ends).")
+    ] = "refuse",
+    as_json: Json = False,
+) -> None:
+    """Break a region, until it is healed."""
+    from nearpoint.cli import drill
+
+    drill.fail(data=data, region=region, how=how, as_json=as_json)
+
+
+@app.command(epilog="Example:  [bold]nearpoint heal us-east-1[/]")
+def heal(
+    region: Annotated[str, typer.Argument(help="The region to heal.")], data: Data = DATA, as_json: Json = False
+) -> None:
+    """End a region's outage."""
+    from nearpoint.cli import drill
+
+    drill.heal(data=data, region=region, as_json=as_json)
+
+
+@app.command(epilog="Examples:  [bold]nearpoint logs -f[/]   [bold]nearpoint logs control node-1[/]")
+def logs(
+    names: Annotated[list[str] | None, typer.Argument(help="Functions or processes; all functions by default.")] = None,
+    data: Data = DATA,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=100_000, help="How many last lines first.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written.")] = False,
+) -> None:
+    """Show what the functions (or the named processes) wrote."""
+    from nearpoint.cli import logs as module
+
+    module.logs(data=data, names=names or [], lines=lines, follow=follow)
+
+
+@app.command(epilog="Examples:  [bold]nearpoint demo[/]   [bold]nearpoint demo --json[/]")
+def demo(
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="DIR", help="Use the world of this folder; a world of its own by default.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the whole walk-through: buckets, function, stack, answers from everywhere, dials, an outage, clean-up."""
+    from nearpoint.cli import demo as module
+
+    raise typer.Exit(module.demo(data=data, as_json=as_json))
+
+
+def run() -> None:
+    """Run the command line and exit: every expected failure is one line and its exit code."""
+    from nearpoint.cli.console import CommandError, Exit, notes
+    from nearpoint.world.layout import WorldError
+
+    try:
+        app()
+    except CommandError as error:
+        notes.print(f"[red]nearpoint:[/] {error}", soft_wrap=True)
+        sys.exit(error.code)
+    except WorldError as error:
+        notes.print(f"[red]nearpoint:[/] {error}", soft_wrap=True)
+        sys.exit(Exit.FAILED)
+    except OSError as error:
+        notes.print(f"[red]nearpoint:[/] {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        sys.exit(Exit.FAILED)
+    except KeyboardInterrupt:
+        os._exit(Exit.INTERRUPTED) if sys.is_finalizing() else sys.exit(Exit.INTERRUPTED)
