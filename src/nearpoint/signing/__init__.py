@@ -4,6 +4,7 @@ Only the standard library is needed, so this folder can be packed into a Lambda 
 elliptic curve faster where it is installed. Nothing here reads a clock or a random source.
 """
 
+from nearpoint.signing.chunked import ChunkDecoder, ChunkEncoder
 from nearpoint.signing.claim import read_claim
 from nearpoint.signing.regionset import is_region_set, region_set_matches
 from nearpoint.signing.sign import (
@@ -27,6 +28,7 @@ from nearpoint.signing.values import (
     UNSIGNED_PAYLOAD,
     Claim,
     Credentials,
+    IncompleteBodyError,
     Inspection,
     Message,
     SignatureError,
@@ -41,6 +43,7 @@ __all__ = [
     "Verified",
     "Inspection",
     "SignatureError",
+    "IncompleteBodyError",
     "sign_v4",
     "sign_v4a",
     "presign_v4",
@@ -51,6 +54,8 @@ __all__ = [
     "inspect_presign_v4a",
     "read_claim",
     "verify",
+    "ChunkDecoder",
+    "ChunkEncoder",
     "is_region_set",
     "region_set_matches",
     "EMPTY_SHA256",

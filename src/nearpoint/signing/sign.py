@@ -196,14 +196,7 @@ def inspect_v4a(
     payload_hash: str,
 ) -> Inspection:
     """`sign_v4a` with its three checkpoints."""
-    return _in_headers(
-        message,
-        credentials,
-        _Signer(credentials, service, now, region_set=region_set),
-        region_set,
-        service,
-        payload_hash,
-    )
+    return _in_headers(message, _Signer(credentials, service, now, region_set=region_set), payload_hash)
 
 
 def sign_v4(
