@@ -1,0 +1,139 @@
+"""Writes the heads of HTTP/1.1 messages and frames their bodies (RFC 9112).
+
+Refuses what would split a message: a name that is no token, a value with CR, LF or NUL.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from http import HTTPStatus
+
+# Set by whoever frames a message, never copied from one connection to the next (RFC 9110 §7.6.1).
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "content-length",
+        "keep-alive",
+        "proxy-connection",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+LAST_CHUNK = b"0\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_TARGET = re.compile(r"[!-~]+")
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+_STATUS_LINES = {status: f"HTTP/1.1 {status} {phrase}" for status, phrase in _REASONS.items()}
+
+# What a field is to whoever writes a head. Names seen are remembered; bounded so that a peer can't grow it.
+_PASS, _DROP, _DATE, _CONNECTION = range(4)
+_NAMES_MAX = 4096
+_kinds: dict[str, int] = {}
+
+
+class MalformedHeadError(ValueError):
+    """A head that can't be written: a bad name, value, method, target or status."""
+
+
+def reason_phrase(status: int) -> str:
+    """The phrase of a status; empty for one that has none."""
+    return _REASONS.get(status, "")
+
+
+def _kind(name: str) -> int:
+    """What the field is. Raises MalformedHeadError if the name is no token."""
+    if _TOKEN.fullmatch(name) is None:
+        raise MalformedHeadError(f"header name {name!r}")
+    lowered = name.lower()
+    kind = _PASS
+    if lowered == "connection":
+        kind = _CONNECTION
+    elif lowered in HOP_BY_HOP:
+        kind = _DROP
+    elif lowered == "date":
+        kind = _DATE
+    if len(_kinds) < _NAMES_MAX and len(name) < 128:
+        _kinds[name] = kind
+    return kind
+
+
+def _assemble(lines: list[str]) -> bytes:
+    text = "\n".join(lines)  # the last one is the line break that makes the empty line
+    if text.count("\n") != len(lines) or "\r" in text or "\0" in text:
+        raise MalformedHeadError("a line break or NUL in a header")
+    try:
+        return text.replace("\n", "\r\n").encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise MalformedHeadError("a header that is not latin-1") from error
+
+
+def response_head(
+    status: int, headers: Iterable[tuple[str, str]], framing: str, *, keep_alive: bool, http10: bool, date: str
+) -> tuple[bytes, bool]:
+    """Status line and header block with the empty line that ends it, and whether the connection stays open.
+
+    Hop-by-hop fields of `headers` are left out, except that `Connection: close` closes; `framing` is the line that
+    frames the body, or empty; `date` is added when there is none (RFC 9110 §6.6.1).
+    Raises MalformedHeadError.
+    """
+    line = _STATUS_LINES.get(status)
+    if line is None:
+        line = f"HTTP/1.1 {status} "
+    if not 200 <= status <= 599:
+        raise MalformedHeadError(f"status {status}")
+    lines = [line]
+    kinds = _kinds
+    dated = False
+    for name, value in headers:
+        kind = kinds.get(name)
+        if kind is None:
+            kind = _kind(name)
+        if kind == _PASS:
+            lines.append(f"{name}: {value}")
+        elif kind == _DATE:
+            dated = True
+            lines.append(f"{name}: {value}")
+        elif kind == _CONNECTION and "close" in value.lower():
+            keep_alive = False
+    if not dated:
+        lines.append(f"Date: {date}")
+    if framing:
+        lines.append(framing)
+    if not keep_alive:
+        lines.append("Connection: close")
+    elif http10:
+        lines.append("Connection: keep-alive")
+    lines.append("\n")
+    return _assemble(lines), keep_alive
+
+
+def request_head(method: str, target: str, headers: Iterable[tuple[str, str]], framing: str) -> bytes:
+    """Request line and header block with the empty line that ends it.
+
+    Hop-by-hop fields of `headers` are left out; `framing` is the line that frames the body, or empty.
+    Raises MalformedHeadError.
+    """
+    if _TOKEN.fullmatch(method) is None:
+        raise MalformedHeadError(f"method {method!r}")
+    if _TARGET.fullmatch(target) is None:
+        raise MalformedHeadError("a target with white space, control or non-ASCII characters")
+    lines = [f"{method} {target} HTTP/1.1"]
+    kinds = _kinds
+    for name, value in headers:
+        kind = kinds.get(name)
+        if kind is None:
+            kind = _kind(name)
+        if kind in (_PASS, _DATE):
+            lines.append(f"{name}: {value}")
+    if framing:
+        lines.append(framing)
+    lines.append("\n")
+    return _assemble(lines)
+
+
+def chunk(data: bytes) -> list[bytes]:
+    """The parts of one chunk; `data` is not empty."""
+    return [b"%x\r\n" % len(data), data, b"\r\n"]

@@ -1,0 +1,136 @@
+"""The HTTP/1.1 server: sockets, connections, time-outs, drain. What happens on a connection is in `connection`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from nearpoint.wire.connection import Connection, Peer, RequestBodyError
+from nearpoint.wire.dates import http_date
+from nearpoint.wire.framing import reason_phrase
+from nearpoint.wire.limits import Limits
+from nearpoint.wire.message import Exchange, Headers, Response
+from nearpoint.wire.ticker import Ticker
+
+__all__ = ["Instant", "Peer", "RequestBodyError", "Server"]
+
+_BACKLOG = 4096
+
+
+class Instant(Protocol):
+    """Answers requests that need no work, on the hot path: no Request object, no task.
+
+    Called only for requests without a body, in their turn. `headers` are as received: names in any case, values
+    perhaps with white space at the end. Returns the complete response (status line, header block, body; HEAD without
+    body; no Connection field, which the server adds where it is due) or None to let the handler answer.
+    """
+
+    def __call__(
+        self, method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], peer: Peer
+    ) -> bytes | Sequence[bytes] | None: ...
+
+
+class Server:
+    """Serves one handler on any number of listening sockets.
+
+    `error` makes the page for what the server itself refuses: it gets the status and a sentence, and returns a
+    Response whose body is in memory. A handler that raises is answered 500; its error is logged without headers,
+    query or body.
+    """
+
+    def __init__(
+        self,
+        handler: Exchange,
+        *,
+        limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
+        instant: Instant | None = None,
+        error: Callable[[int, str], Response] | None = None,
+    ) -> None:
+        self.handler = handler
+        self.limits = limits if limits is not None else Limits()
+        self.instant = instant
+        self.draining = False
+        self.date = ""
+        self.loop: asyncio.AbstractEventLoop
+        self.ticker = Ticker(self.limits.tick_s, self._tick)
+        self._error = error
+        self._tls = tls
+        self._connections: set[Connection] = set()
+        self._listeners: list[asyncio.Server] = []
+        self._empty: asyncio.Event | None = None
+        self._second = 0
+
+    async def start(self, sock: socket.socket) -> None:
+        """Serve a socket that is already listening (TCP or unix). May be called for several."""
+        self.loop = asyncio.get_running_loop()
+        self.ticker.start()
+        self._set_date()
+        create = self.loop.create_unix_server if sock.family == socket.AF_UNIX else self.loop.create_server
+        self._listeners.append(
+            await create(
+                lambda: Connection(self),
+                sock=sock,
+                backlog=_BACKLOG,
+                ssl=self._tls,
+                ssl_handshake_timeout=self.limits.header_timeout_s if self._tls is not None else None,
+            )
+        )
+
+    async def drain(self, timeout_s: float) -> None:
+        """Stop accepting, let the requests under way finish for at most `timeout_s`, then close everything."""
+        self.draining = True
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        for connection in list(self._connections):
+            connection.close_if_idle()
+        try:
+            if self._connections:
+                self._empty = asyncio.Event()
+                async with asyncio.timeout(timeout_s):
+                    await self._empty.wait()
+        except TimeoutError:
+            pass
+        finally:
+            for connection in list(self._connections):
+                connection.kill()
+            self.ticker.stop()
+
+    @property
+    def connection_count(self) -> int:
+        """Open connections."""
+        return len(self._connections)
+
+    def admit(self, connection: Connection) -> bool:
+        """Take up a new connection; False when there are too many."""
+        self._connections.add(connection)
+        return len(self._connections) <= self.limits.connections_max
+
+    def forget(self, connection: Connection) -> None:
+        """A connection has ended."""
+        self._connections.discard(connection)
+        if self._empty is not None and not self._connections:
+            self._empty.set()
+
+    def error_response(self, status: int, reason: str) -> Response:
+        """The page for a refusal of the server's own."""
+        if self._error is not None:
+            return self._error(status, reason)
+        text = f"{status} {reason_phrase(status)}: {reason}\n"
+        return Response(status, Headers([("Content-Type", "text/plain; charset=utf-8")]), text.encode())
+
+    def _tick(self, now: float) -> None:
+        self._set_date()
+        for connection in list(self._connections):
+            connection.check(now)
+
+    def _set_date(self) -> None:
+        moment = datetime.now(UTC)
+        if moment.second != self._second or not self.date:
+            self._second = moment.second
+            self.date = http_date(moment)
