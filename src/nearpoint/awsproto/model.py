@@ -213,7 +213,6 @@ class ServiceModel:
                 status = raw.get("error", {}).get("httpStatusCode")
                 if status:
                     statuses[Shape(name, raw).error_code] = status
-                    statuses[name] = status
         return statuses
 
 

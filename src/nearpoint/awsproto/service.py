@@ -153,6 +153,8 @@ class Service:
         if self.name == "s3":
             for name in input.shape.required:
                 if name not in params and name != operation.streaming_input:
+                    if name == input.shape.payload:
+                        raise AwsError("MissingRequestBodyError")
                     wire_name = input.shape.members[name].name or name
                     raise AwsError("InvalidRequest", f"Missing required parameter for this request: '{wire_name}'")
             return
@@ -198,9 +200,7 @@ class Service:
             body = orjson.dumps(reply.json_value(output, result)) if output is not None else b"{}"
             content_type = f"application/x-amz-json-{self.model.metadata.get('jsonVersion', '1.0')}"
         if operation.streaming_output is None and body and "content-type" not in headers:
-            if operation.name == "GetBucketPolicy":
-                content_type = "application/json"
-            headers.add("Content-Type", content_type)
+            headers.add("Content-Type", _payload_type(operation) or content_type)
         return Response(status, headers, body or b"")
 
     def serialize_error(
@@ -275,6 +275,15 @@ class Service:
             headers.add("x-amz-id-2", host_id(request_id))
         else:
             headers.add("x-amzn-RequestId", request_id)
+
+
+def _payload_type(operation: Operation) -> str | None:
+    if operation.name == "GetBucketPolicy":
+        return "application/json"
+    output = operation.output
+    if output is None or output.shape.payload is None:
+        return None
+    return "application/octet-stream" if output.shape.members[output.shape.payload].type == "blob" else None
 
 
 def host_id(request_id: str) -> str:
