@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 import structlog
+from nats.errors import Error as NatsError
 
 from nearpoint.state.resources import Resource, Snapshot
 
@@ -29,6 +30,7 @@ STATE_BUCKET = "nearpoint-state"
 SNAPSHOT_BUCKET = "nearpoint-snapshot"
 SNAPSHOT_KEY = "current"
 STATUS_SUBJECT = "nearpoint.node.status"
+WATCH_CHECK_S = 0.3  # how soon a watcher sees that the server has come back
 SNAPSHOT_HISTORY = 16  # generations kept for `nats kv history`, when somebody asks what a node was told
 
 
@@ -37,12 +39,11 @@ async def connect(url: str, *, name: str, wait_s: float = 10.0) -> NatsClient:
     from nats.aio.client import Client as NatsClient
 
     async def on_error(error: Exception) -> None:
-        log.warning("nats", error=str(error) or type(error).__name__)
+        log.debug("nats", error=str(error) or type(error).__name__)
 
     client = NatsClient()
-    deadline = asyncio.get_running_loop().time() + wait_s
-    while True:
-        try:
+    try:
+        async with asyncio.timeout(wait_s):
             await client.connect(
                 url,
                 name=name,
@@ -51,12 +52,10 @@ async def connect(url: str, *, name: str, wait_s: float = 10.0) -> NatsClient:
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.1,  # type: ignore[arg-type]  # seconds; a fraction is fine
             )
-        except Exception:
-            if asyncio.get_running_loop().time() >= deadline:
-                raise TimeoutError("NATS does not answer") from None
-            await asyncio.sleep(0.05)
-        else:
-            return client
+    except BaseException:
+        await client.close()
+        raise
+    return client
 
 
 async def _bucket(client: NatsClient, name: str, history: int) -> KeyValue:
@@ -76,7 +75,7 @@ async def _bucket(client: NatsClient, name: str, history: int) -> KeyValue:
 
 def _key(kind: str, id: str) -> str:
     # KV keys allow [-/_=.a-zA-Z0-9]; percent-encoding with `=` for `%` keeps them readable and is reversible.
-    return f"{kind}.{quote(id, safe='-_').replace('.', '%2E').replace('%', '=')}"
+    return f"{kind}.{quote(id, safe='').replace('.', '%2E').replace('~', '%7E').replace('%', '=')}"
 
 
 def _unkey(key: str) -> tuple[str, str]:
@@ -144,12 +143,13 @@ class NatsState:
 class SnapshotChannel:
     """Where snapshots are written by the planner and read by the nodes, each a whole value under one key."""
 
-    def __init__(self, kv: KeyValue) -> None:
+    def __init__(self, client: NatsClient, kv: KeyValue) -> None:
+        self._client = client
         self._kv = kv
 
     @classmethod
     async def open(cls, client: NatsClient) -> SnapshotChannel:
-        return cls(await _bucket(client, SNAPSHOT_BUCKET, history=SNAPSHOT_HISTORY))
+        return cls(client, await _bucket(client, SNAPSHOT_BUCKET, history=SNAPSHOT_HISTORY))
 
     async def publish(self, snapshot: Snapshot) -> None:
         await self._kv.put(SNAPSHOT_KEY, msgspec.json.encode(snapshot))
@@ -165,18 +165,24 @@ class SnapshotChannel:
         return None
 
     async def watch(self) -> AsyncIterator[Snapshot]:
-        """Every snapshot from the latest on, for as long as it is iterated. A reconnect resumes by itself."""
-        from nats.errors import TimeoutError as NatsTimeoutError
+        """Every snapshot from the latest on, for as long as it is iterated, whatever happens to the server.
 
-        watcher: Any = await self._kv.watch(SNAPSHOT_KEY)
-        try:
-            while True:
-                try:
-                    entry = await watcher.updates(timeout=60)
-                except NatsTimeoutError:
-                    continue
-                if entry is not None and entry.operation is None and entry.value is not None:
-                    yield msgspec.json.decode(entry.value, type=Snapshot)
-        finally:
-            with contextlib.suppress(Exception):
+        A snapshot may come twice. The server forgets its watchers when it ends, so each reconnect watches anew.
+        """
+        while True:
+            reconnects = self._client.stats["reconnects"]
+            try:
+                watcher: Any = await self._kv.watch(SNAPSHOT_KEY)
+                while self._client.stats["reconnects"] == reconnects:
+                    try:
+                        entry = await watcher.updates(timeout=WATCH_CHECK_S)
+                    except TimeoutError:
+                        continue
+                    if entry is not None and entry.operation is None and entry.value is not None:
+                        yield msgspec.json.decode(entry.value, type=Snapshot)
+            except (OSError, NatsError) as error:
+                log.info("watching snapshots again", error=str(error) or type(error).__name__)
+                await asyncio.sleep(WATCH_CHECK_S)
+                continue
+            with contextlib.suppress(OSError, NatsError):
                 await watcher.stop()
