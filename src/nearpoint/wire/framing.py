@@ -29,7 +29,8 @@ _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _STATUS_LINES = {status: f"HTTP/1.1 {status} {phrase}" for status, phrase in _REASONS.items()}
 
 # What a field is to whoever writes a head. Names seen are remembered; bounded so that a peer can't grow it.
-_PASS, _DROP, _DATE, _CONNECTION = range(4)
+_PASS, _DROP, _DATE, _CONNECTION, _HOST, _LENGTH = range(6)
+_SPECIAL = {"connection": _CONNECTION, "date": _DATE, "host": _HOST, "content-length": _LENGTH}
 _NAMES_MAX = 4096
 _kinds: dict[str, int] = {}
 
@@ -48,13 +49,7 @@ def _kind(name: str) -> int:
     if _TOKEN.fullmatch(name) is None:
         raise MalformedHeadError(f"header name {name!r}")
     lowered = name.lower()
-    kind = _PASS
-    if lowered == "connection":
-        kind = _CONNECTION
-    elif lowered in HOP_BY_HOP:
-        kind = _DROP
-    elif lowered == "date":
-        kind = _DATE
+    kind = _SPECIAL.get(lowered, _DROP if lowered in HOP_BY_HOP else _PASS)
     if len(_kinds) < _NAMES_MAX and len(name) < 128:
         _kinds[name] = kind
     return kind
@@ -91,7 +86,7 @@ def response_head(
         kind = kinds.get(name)
         if kind is None:
             kind = _kind(name)
-        if kind == _PASS:
+        if kind in (_PASS, _HOST):
             lines.append(f"{name}: {value}")
         elif kind == _DATE:
             dated = True
@@ -110,10 +105,13 @@ def response_head(
     return _assemble(lines), keep_alive
 
 
-def request_head(method: str, target: str, headers: Iterable[tuple[str, str]], framing: str) -> bytes:
+def request_head(
+    method: str, target: str, headers: Iterable[tuple[str, str]], framing: str, *, authority: str
+) -> bytes:
     """Request line and header block with the empty line that ends it.
 
-    Hop-by-hop fields of `headers` are left out; `framing` is the line that frames the body, or empty.
+    Hop-by-hop fields of `headers` are left out; `framing` is the line that frames the body, or empty (then a
+    `Content-Length: 0` stays); `authority` is the Host where `headers` has none.
     Raises MalformedHeadError.
     """
     if _TOKEN.fullmatch(method) is None:
@@ -128,6 +126,15 @@ def request_head(method: str, target: str, headers: Iterable[tuple[str, str]], f
             kind = _kind(name)
         if kind in (_PASS, _DATE):
             lines.append(f"{name}: {value}")
+        elif kind == _HOST:
+            if not authority:
+                raise MalformedHeadError("more than one Host")
+            authority = ""
+            lines.append(f"{name}: {value}")
+        elif kind == _LENGTH and value == "0" and not framing:
+            framing = f"{name}: 0"
+    if authority:
+        lines.append(f"Host: {authority}")
     if framing:
         lines.append(framing)
     lines.append("\n")
