@@ -18,8 +18,6 @@ _IN_PATH = _UNRESERVED + b"/"
 _ENCODED = [f"%{octet:02X}" for octet in range(256)]
 for _octet in _UNRESERVED:
     _ENCODED[_octet] = chr(_octet)
-_ENCODED_IN_PATH = list(_ENCODED)
-_ENCODED_IN_PATH[47] = "/"
 _OCTETS = {
     high + low: bytes((int(high + low, 16),)) for high in "0123456789abcdefABCDEF" for low in "0123456789abcdefABCDEF"
 }
@@ -44,12 +42,6 @@ def encode(octets: bytes) -> str:
     return "".join([_ENCODED[octet] for octet in octets])
 
 
-def _encode_path(octets: bytes) -> str:
-    if not octets.translate(None, _IN_PATH):
-        return octets.decode("ascii")
-    return "".join([_ENCODED_IN_PATH[octet] for octet in octets])
-
-
 def _without_dot_segments(path: str) -> str:
     segments: list[str] = []
     for segment in path.split("/"):
@@ -63,13 +55,16 @@ def _without_dot_segments(path: str) -> str:
 
 
 def path_of_s3(path: str) -> str:
-    """S3's flavour: neither normalised nor encoded twice, whatever was escaped on the wire."""
-    return _encode_path(decode(path)) or "/"
+    """S3's flavour: neither normalised nor encoded twice, whatever was escaped on the wire; `%2F` stays one."""
+    if not path.encode("latin-1").translate(None, _IN_PATH):
+        return path or "/"
+    return "/".join([encode(decode(segment)) for segment in path.split("/")])
 
 
 def path_of_others(path: str, *, normalize: bool = True) -> str:
     """The general flavour: normalised, then the wire's own text encoded again."""
-    return _encode_path((_without_dot_segments(path) if normalize else path or "/").encode("latin-1"))
+    path = _without_dot_segments(path) if normalize else path or "/"
+    return "/".join([encode(segment.encode("latin-1")) for segment in path.split("/")])
 
 
 def query_parameters(query: str) -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from nearpoint.signing.values import (
     STREAMING_UNSIGNED_TRAILER,
     IncompleteBodyError,
     SignatureError,
+    signature_octets,
 )
 
 TYPE_CHECKING = False
@@ -240,11 +241,7 @@ class ChunkDecoder:
             self._hash = hashlib.sha256()
 
     def _prove(self, text: bytes, signature: str) -> None:
-        try:
-            octets = bytes.fromhex(signature)
-        except ValueError:
-            octets = b""
-        if self._chain is None or self._check is None or not self._check(text, octets):
+        if self._chain is None or self._check is None or not self._check(text, signature_octets(signature)):
             raise SignatureError(
                 "SignatureDoesNotMatch",
                 "The request signature we calculated does not match the signature you provided. "

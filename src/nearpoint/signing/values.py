@@ -210,3 +210,8 @@ class IncompleteBodyError(SignatureError):
 
     def __init__(self, text: str = "The request body terminated unexpectedly") -> None:
         super().__init__("IncompleteBody", text)
+
+
+def signature_octets(signature: str) -> bytes:
+    """What a signature in hex stands for; nothing if it isn't plain lower-case hex, so that it has one spelling."""
+    return b"" if signature.strip("0123456789abcdef") or len(signature) % 2 else bytes.fromhex(signature)

@@ -11,7 +11,14 @@ from datetime import timedelta
 
 from nearpoint.signing import canonical, keys
 from nearpoint.signing.regionset import region_set_matches
-from nearpoint.signing.values import ECDSA_ALGORITHM, HMAC_ALGORITHM, S3_SERVICES, SignatureError, Verified
+from nearpoint.signing.values import (
+    ECDSA_ALGORITHM,
+    HMAC_ALGORITHM,
+    S3_SERVICES,
+    SignatureError,
+    Verified,
+    signature_octets,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,7 +121,8 @@ def _fields(claim: Claim, message: Message) -> list[tuple[str, str]]:
 def _paths_and_queries(claim: Claim, message: Message) -> list[tuple[str, str]]:
     """The canonical path and query, and where the wire's escapes differ from them, those too.
 
-    S3 decodes and encodes anew; botocore and awscrt sign the wire's own escapes. Both name the bytes that were sent.
+    S3 decodes and encodes anew; botocore signs the wire's own escapes in both, awscrt in the path. Each names the bytes
+    that were sent.
     """
     parameters = canonical.query_parameters(message.query)
     if claim.form == "query":
@@ -124,9 +132,11 @@ def _paths_and_queries(claim: Claim, message: Message) -> list[tuple[str, str]]:
         as_sent = message.path or "/"
     else:
         path = as_sent = canonical.path_of_others(message.path)
-    first = (path, canonical.query_of(parameters))
-    second = (as_sent, canonical.query_as_sent(parameters))
-    return [first] if first == second else [first, second]
+    query = canonical.query_of(parameters)
+    query_as_sent = canonical.query_as_sent(parameters)
+    paths = [path] if path == as_sent else [path, as_sent]
+    queries = [query] if query == query_as_sent else [query, query_as_sent]
+    return [(path, query) for path in paths for query in queries]
 
 
 def verify(
@@ -173,10 +183,7 @@ def verify(
     else:
         algorithm, scope = HMAC_ALGORITHM, f"{day}/{claim.region}/{claim.service}/aws4_request"
         key = keys.v4_key(secret_key, day, claim.region, claim.service)
-    try:
-        signature = bytes.fromhex(claim.signature)
-    except ValueError:
-        signature = b""
+    signature = signature_octets(claim.signature)
     checkpoints: list[tuple[str, str]] = []
     for path, query in _paths_and_queries(claim, message):
         request = canonical.canonical_request(message.method, path, query, fields, stated)
