@@ -1,0 +1,99 @@
+"""What a request to an access point is: its key, the permissions it needs, and how it may be repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from urllib.parse import unquote, unquote_to_bytes
+
+from nearpoint.accesspoint.authorize import Access
+from nearpoint.accesspoint.copying import CopySource, parse_copy_source
+from nearpoint.accesspoint.uploads import region_of_query
+from nearpoint.awsproto.errors import AwsError
+from nearpoint.policy.s3_actions import s3_action
+from nearpoint.wire.message import Headers
+
+KEY_BYTES_MAX = 1024  # S3 User Guide, "Object key naming guidelines"
+
+# What an access point does on the bucket itself; its configuration is the bucket's own affair.
+_BUCKET_ACTIONS = frozenset(
+    {
+        "s3:DeleteObject",
+        "s3:GetBucketLocation",
+        "s3:ListBucket",
+        "s3:ListBucketMultipartUploads",
+        "s3:ListBucketVersions",
+    }
+)
+_READS = frozenset({"GET", "HEAD"})
+_CONDITIONS = ("if-match", "if-none-match", "x-amz-if-match-size", "x-amz-if-match-last-modified-time")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One S3 call.
+
+    `key` is None for the bucket itself. `upload_region` is the region an upload id belongs to: there alone can it go.
+    `holds_upload_ids`: the answer names upload ids. `repeatable`: doing it twice is the same as doing it once.
+    """
+
+    action: str
+    key: str | None
+    is_read: bool
+    repeatable: bool
+    upload_region: str | None = None
+    holds_upload_ids: bool = False
+    is_bulk_delete: bool = False
+    is_download: bool = False
+    copy_source: CopySource | None = None
+
+    @property
+    def access(self) -> Access:
+        """The permission that the call itself needs; a copy needs one on its source as well."""
+        return Access(action=self.action, key=self.key)
+
+
+def decode_key(path: str) -> str | None:
+    """The key in a percent-encoded path, None for `/`. Raises AwsError (InvalidURI, KeyTooLongError)."""
+    encoded = path[1:]
+    if not encoded:
+        return None
+    try:
+        octets = unquote_to_bytes(encoded.encode("latin-1"))
+        key = octets.decode("utf-8")
+    except UnicodeDecodeError:
+        raise AwsError("InvalidURI") from None
+    if len(octets) > KEY_BYTES_MAX:
+        raise AwsError("KeyTooLongError", extra={"Size": str(len(octets)), "MaxSizeAllowed": str(KEY_BYTES_MAX)})
+    return key
+
+
+def read_call(method: str, path: str, query: str, headers: Headers, regions: Collection[str]) -> Call:
+    """The call that a request makes. `path` is the percent-encoded key; `regions` are the access point's.
+
+    Raises AwsError: InvalidURI, KeyTooLongError, MethodNotAllowed for what an access point does not do, NoSuchUpload.
+    """
+    key = decode_key(path)
+    parameters = (
+        {unquote(part.partition("=")[0], encoding="latin-1") for part in query.split("&")} if query else frozenset()
+    )
+    action = s3_action(method, has_key=key is not None, parameters=parameters)
+    if action is None or (key is None and action not in _BUCKET_ACTIONS):
+        raise AwsError("MethodNotAllowed", extra={"Method": method})
+    upload_region = region_of_query(query, regions) if "upload" in query else None
+    if upload_region == "":
+        raise AwsError("NoSuchUpload")
+    source = headers.get("x-amz-copy-source")
+    is_read = method in _READS
+    conditional = any(name in headers for name in _CONDITIONS)
+    return Call(
+        action=action,
+        key=key,
+        is_read=is_read,
+        repeatable=is_read or (method in ("PUT", "DELETE") and not conditional),
+        upload_region=upload_region,
+        holds_upload_ids="uploads" in parameters or (method == "GET" and "uploadId" in parameters),
+        is_bulk_delete=key is None and method == "POST",
+        is_download=method == "GET" and action in ("s3:GetObject", "s3:GetObjectVersion"),
+        copy_source=parse_copy_source(source) if source is not None and method == "PUT" else None,
+    )

@@ -1,0 +1,99 @@
+"""Asks every region's store something small, all the time, through the path that requests take.
+
+Probes leave on schedule whether or not the last one has come back, so a region that falls silent is known within a
+second: an interval, twice over, and one time-out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from nearpoint.accesspoint.fleet import Fleet
+from nearpoint.accesspoint.health import Outcome
+from nearpoint.regions.store import Store
+from nearpoint.wire.client import Timeouts, UpstreamError
+
+log = structlog.get_logger("nearpoint.accesspoint")
+
+INTERVAL_S = 0.25
+JITTER_RATIO = 0.1
+# The first measurements come quickly, so that a node that has just started chooses well.
+FIRST_INTERVAL_S = 0.05
+FIRST_PROBES = 5
+TIMEOUT_S_MIN = 0.25
+TIMEOUT_S_MAX = 0.45
+# Any answer below 500 is a sign of life, so the bucket need not exist.
+PROBE_BUCKET = "nearpoint-probe"
+
+OUTCOMES: Mapping[str, Outcome] = {
+    "connect": Outcome.REFUSED,
+    "timeout": Outcome.TIMEOUT,
+    "lost": Outcome.LOST,
+    "protocol": Outcome.LOST,
+}
+
+
+def timeout_s(rtt_ms_p50: float | None) -> float:
+    """How long a probe waits: twice the usual round trip and a margin, within bounds."""
+    if rtt_ms_p50 is None:
+        return TIMEOUT_S_MAX
+    return min(TIMEOUT_S_MAX, max(TIMEOUT_S_MIN, 0.1 + 2 * rtt_ms_p50 / 1000))
+
+
+class Prober:
+    """Keeps a fleet's picture of the stores up to date. `clock_s` is monotonic; `draw` gives numbers in [0, 1)."""
+
+    def __init__(
+        self, fleet: Fleet, stores: Mapping[str, Store], *, clock_s: Callable[[], float], draw: Callable[[], float]
+    ) -> None:
+        self._fleet = fleet
+        self._stores = stores
+        self._clock_s = clock_s
+        self._draw = draw
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for region in self._stores:
+                group.create_task(self._watch(region))
+
+    async def _watch(self, region: str) -> None:
+        probes: set[asyncio.Task[Outcome]] = set()
+        sent = 0
+        try:
+            while True:
+                probe = asyncio.create_task(self.probe(region))
+                probes.add(probe)
+                probe.add_done_callback(probes.discard)
+                sent += 1
+                interval_s = FIRST_INTERVAL_S if sent <= FIRST_PROBES else INTERVAL_S
+                await asyncio.sleep(interval_s * (1 + JITTER_RATIO * (2 * self._draw() - 1)))
+        finally:
+            for probe in probes:
+                probe.cancel()
+
+    async def probe(self, region: str) -> Outcome:
+        """One probe, taken into the fleet's picture."""
+        started_s = self._clock_s()
+        outcome = await self._ask(region)
+        now_s = self._clock_s()
+        if self._fleet.observe_probe(region, outcome, (now_s - started_s) * 1000, now_s):
+            log.info("region health", region=region, health=self._fleet.states[region].value, saw=outcome.value)
+        return outcome
+
+    async def _ask(self, region: str) -> Outcome:
+        limit_s = timeout_s(self._fleet.rtt_ms_p50(region))
+        try:
+            async with asyncio.timeout(limit_s):
+                response = await self._stores[region].send(
+                    "HEAD", PROBE_BUCKET, timeouts=Timeouts(connect_s=limit_s, read_s=limit_s)
+                )
+                await response.body.close()
+        except TimeoutError:
+            return Outcome.TIMEOUT
+        except UpstreamError as error:
+            return OUTCOMES[error.reason]
+        return Outcome.SERVER_ERROR if response.status >= 500 else Outcome.OK
