@@ -115,8 +115,8 @@ class End(asyncio.Protocol):
     def deliver(self, data: bytes | None) -> None:
         """Write `data` here (None: end of stream) once it has travelled."""
         now = self._loop.time()
-        self._free_at = max(now, self._free_at) + (len(data) / BYTES_PER_S if data else 0.0)
-        due = max(self._free_at + self.path.delay_s(), self.not_before)
+        self._free_at = max(now, self._free_at, self.not_before) + (len(data) / BYTES_PER_S if data else 0.0)
+        due = self._free_at + self.path.delay_s()
         if self._queue:
             due = max(due, self._queue[-1][0])
         self._queue.append((due, data))
