@@ -45,8 +45,8 @@ def _page(call: Call, items: list[str]) -> tuple[list[str], dict[str, Any]]:
     if not 1 <= count <= PAGE_MAX:
         raise AwsError(
             "ValidationError",
-            f"1 validation error detected: Value '{count}' at 'maxItems' failed to satisfy constraint: Member must have "
-            f"value less than or equal to {PAGE_MAX}",
+            f"1 validation error detected: Value '{count}' at 'maxItems' failed to satisfy constraint: Member must "
+            f"have value less than or equal to {PAGE_MAX}",
         )
     found, token = page(sorted(items), str, call.params.get("Marker"), count, error_code="ValidationError")
     return found, {"IsTruncated": token is not None, "Marker": token}

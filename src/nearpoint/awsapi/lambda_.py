@@ -65,8 +65,8 @@ def _page(call: Call, items: list[Function]) -> tuple[list[Function], str | None
     if not 1 <= count <= PAGE_MAX:
         raise AwsError(
             "ValidationException",
-            f"1 validation error detected: Value '{count}' at 'maxItems' failed to satisfy constraint: Member must have "
-            f"value less than or equal to {PAGE_MAX}",
+            f"1 validation error detected: Value '{count}' at 'maxItems' failed to satisfy constraint: Member must "
+            f"have value less than or equal to {PAGE_MAX}",
         )
 
     def key(function: Function) -> str:

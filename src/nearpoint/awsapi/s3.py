@@ -204,7 +204,7 @@ class S3:
             raise AwsError("NotImplemented", "Directory buckets are not implemented here.")
         constraint: str = configuration.get("LocationConstraint") or ""
         region = {"": GLOBAL_REGION, "EU": "eu-west-1"}.get(constraint, constraint)
-        if call.region != GLOBAL_REGION and region != call.region:
+        if call.region not in {GLOBAL_REGION, region}:
             raise AwsError(
                 "IllegalLocationConstraintException",
                 f"The {constraint or 'unspecified'} location constraint is incompatible for the region specific "
