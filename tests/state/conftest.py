@@ -22,8 +22,7 @@ class NatsServer:
         self.url = f"nats://127.0.0.1:{self.port}"
         self._config = folder / "nats.conf"
         self._config.write_text(
-            f'listen: "127.0.0.1:{self.port}"\n'
-            f'jetstream {{ store_dir: "{folder / "js"}", sync_interval: always }}\n'
+            f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{folder / "js"}", sync_interval: always }}\n'
         )
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -47,8 +47,8 @@ async def test_the_snapshot_holds_what_nodes_need() -> None:
     for version in ("$LATEST", "1"):
         await state.put(
             Function(
-                name="f", version=version, account_id="123456789012", region="us-east-1", role_arn="r", runtime="python3.13",
-                handler="a.b", code_sha256="", code_size_bytes=0, last_modified=0.0,
+                name="f", version=version, account_id="123456789012", region="us-east-1", role_arn="r",
+                runtime="python3.13", handler="a.b", code_sha256="", code_size_bytes=0, last_modified=0.0,
             )
         )  # fmt: skip
     snapshot = build(state, generation=7, account_id="123456789012", session_secret="s")

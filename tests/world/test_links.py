@@ -82,9 +82,8 @@ async def test_a_cut_link_resets_new_and_open_connections(fault: str) -> None:
         with pytest.raises(ConnectionError):
             await reader.readexactly(1)
         writer.close()
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            if await exchange(port, b"y") == b"":
-                raise ConnectionResetError
+        with pytest.raises(ConnectionError):
+            await exchange(port, b"y")
         path.set_fault(None)
         assert await exchange(port, b"z") == b"z"
 
@@ -131,6 +130,5 @@ async def test_nobody_behind_the_link_is_a_reset() -> None:
     sock = socket.create_server(("127.0.0.1", 0))
     sock.setblocking(False)
     await Relay(Path(rtt_ms=1), lambda: target).start(sock)
-    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-        if await exchange(sock.getsockname()[1], b"x") == b"":
-            raise ConnectionResetError
+    with pytest.raises(ConnectionError):
+        await exchange(sock.getsockname()[1], b"x")

@@ -44,5 +44,7 @@ def table(*columns: str, title: str | None = None) -> Table:
     """An empty table in the house's style. A column that starts with `>` is aligned to the right."""
     made = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
-        made.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold")
+        made.add_column(
+            column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
+        )
     return made

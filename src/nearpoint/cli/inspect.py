@@ -55,7 +55,7 @@ def _tables(answer: dict[str, Any]) -> list[Any]:
         for location, report in answer.items():
             point = report.get("access_points", {}).get(alias)
             if point is not None:
-                others = [f"{row['region']}: {row['reason']}" for row in point["members"] if not row["chosen"]]
+                others = [f"{row['region']}: {row['reason']}" for row in point["routes"] if not row["chosen"]]
                 chosen.add_row(location, point["chosen"] or "[red]none[/]", "; ".join(others))
         made.append(chosen)
     return made

@@ -20,9 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Data = Annotated[
-    Path, typer.Option("--data", envvar="NEARPOINT_DATA", help="The world's data folder.", metavar="DIR")
-]
+Data = Annotated[Path, typer.Option("--data", envvar="NEARPOINT_DATA", help="The world's data folder.", metavar="DIR")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 DATA = Path(".nearpoint")
 
@@ -43,7 +41,7 @@ def _main(
 
 
 @app.command(
-    epilog="Examples:  [bold]nearpoint up --detach[/]   [bold]nearpoint up --regions us-east-1,eu-west-1 --edges FRA,SIN[/]"
+    epilog="Examples:  [bold]nearpoint up --detach[/]   [bold]nearpoint up --regions us-east-1,eu-west-1[/]"
     "   [bold]nearpoint up --store eu-west-1=http://KEY:SECRET@127.0.0.1:8333[/]"
 )
 def up(
@@ -151,7 +149,8 @@ def logs(
 @app.command(epilog="Examples:  [bold]nearpoint demo[/]   [bold]nearpoint demo --json[/]")
 def demo(
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="DIR", help="Use the world of this folder; a world of its own by default.")
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Use the world of this folder; a world of its own by default."),
     ] = None,
     as_json: Json = False,
 ) -> None:

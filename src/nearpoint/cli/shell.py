@@ -1,7 +1,7 @@
 """`nearpoint shell LOCATION`: a shell, or one command, that stands somewhere.
 
-Its proxies lead through the location proxy; its certificate variables name one bundle of the system's authorities and the
-local one; its AWS variables are the world's credentials. So ordinary clients work without a flag.
+Its proxies lead through the location proxy; its certificate variables name one bundle of the system's authorities and
+the local one; its AWS variables are the world's credentials. So ordinary clients work without a flag.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ BUNDLE_VARIABLES = (
 )  # fmt: skip
 # Would lead a client past the proxy or to other credentials.
 REMOVED_VARIABLES = (
-    "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_SECURITY_TOKEN",
+    "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN",
+    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3",
     "ALL_PROXY", "all_proxy", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_DATA_PATH",
 )  # fmt: skip
@@ -80,7 +81,8 @@ def shell(*, data: Path, location: str, command: list[str]) -> int:
     if not command:
         program = os.environ.get("SHELL") or shutil.which("bash") or "/bin/sh"
         notes.print(
-            f"You stand in {place.city} ({place.name}). [dim]aws, boto3 and curl work as they are; `exit` brings you home.[/]"
+            f"You stand in {place.city} ({place.name}). [dim]aws, boto3 and curl work as they are; `exit` brings you home.[/]",
+            soft_wrap=True,
         )
         command = [program]
         if Path(program).name == "bash":

@@ -42,9 +42,7 @@ def parse_stores(values: list[str]) -> dict[str, StoreAccess]:
         if region not in geography.REGIONS or parts.scheme != "http" or not parts.hostname or not parts.username:
             raise CommandError("--store takes REGION=http://ACCESS_KEY_ID:SECRET_KEY@HOST:PORT", Exit.USAGE)
         endpoint = urlunsplit((parts.scheme, f"{parts.hostname}:{parts.port or 80}", "", "", ""))
-        stores[region] = StoreAccess(
-            access_key_id=parts.username, secret_key=parts.password or "", endpoint=endpoint
-        )
+        stores[region] = StoreAccess(access_key_id=parts.username, secret_key=parts.password or "", endpoint=endpoint)
     return stores
 
 
@@ -219,7 +217,9 @@ def down(*, data: Path, as_json: bool) -> None:
     deadline = time.monotonic() + STOP_TIMEOUT_S
     while is_running(layout):
         if time.monotonic() > deadline:
-            raise CommandError(f"The world on {layout.data} has not ended after {STOP_TIMEOUT_S:.0f} s.", Exit.TIMED_OUT)
+            raise CommandError(
+                f"The world on {layout.data} has not ended after {STOP_TIMEOUT_S:.0f} s.", Exit.TIMED_OUT
+            )
         time.sleep(0.05)
     if as_json:
         print_json({"stopped": True, "data": str(layout.data)})

@@ -38,7 +38,9 @@ class WorldClient:
         except TimeoutError as error:
             raise CommandError(f"The world on {self.layout.data} does not answer.", Exit.TIMED_OUT) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise CommandError(f"The world on {self.layout.data} cannot be asked: {error}.", Exit.UNREACHABLE) from error
+            raise CommandError(
+                f"The world on {self.layout.data} cannot be asked: {error}.", Exit.UNREACHABLE
+            ) from error
         finally:
             connection.close()
         if response.status >= 400:

@@ -132,7 +132,7 @@ class Function(Resource, frozen=True, kw_only=True):
 
 
 class Distribution(Resource, frozen=True, kw_only=True):
-    """A CloudFront distribution. `config` has CloudFormation's `DistributionConfig` shape (plain lists, no Quantity)."""
+    """A CloudFront distribution. `config` has CloudFormation's `DistributionConfig` shape: plain lists."""
 
     KIND: ClassVar[str] = "distribution"
     distribution_id: str

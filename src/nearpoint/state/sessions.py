@@ -54,9 +54,7 @@ def mint(
 ) -> tuple[str, str, str]:
     """A new session's access key id, secret key and session token. `random_bytes`: at least 10."""
     access_key_id = "ASIA" + base64.b32encode(random_bytes[:10]).decode()
-    session = Session(
-        access_key_id=access_key_id, role_arn=role_arn, session_name=session_name, expires_at=expires_at
-    )
+    session = Session(access_key_id=access_key_id, role_arn=role_arn, session_name=session_name, expires_at=expires_at)
     payload = msgspec.json.encode(session)
     token = base64.urlsafe_b64encode(_mac(session_secret, b"token", payload) + payload).decode()
     return access_key_id, _secret_key(session_secret, payload), token
@@ -77,9 +75,7 @@ def find_identity(snapshot: Snapshot, access_key_id: str, session_token: str | N
         key = snapshot.access_keys.get(access_key_id)
         if key is None:
             return None
-        return Identity(
-            access_key_id=access_key_id, secret_key=key.secret_key, principal_arn=key.principal_arn
-        )
+        return Identity(access_key_id=access_key_id, secret_key=key.secret_key, principal_arn=key.principal_arn)
     try:
         sealed = base64.urlsafe_b64decode(session_token.encode())
         payload = sealed[32:]

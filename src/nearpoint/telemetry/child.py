@@ -1,8 +1,8 @@
 """A process that a supervisor runs: its configuration, its sockets, when it is ready, and when it has to end.
 
 The supervisor gives a JSON file (`--config`) and one end of a socket pair, over which both send JSON lines: the child
-says `{"ready": true}` and `{"report": …}`, the supervisor sends whatever its children agree on. When the pair closes, the
-supervisor is gone and the child ends too.
+says `{"ready": true}` and whatever it reports, the supervisor sends what its children need to hear. When the pair closes,
+the supervisor is gone and the child ends too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Child:
         self._listeners: list[Callable[[Message], None]] = []
         self._missed: list[Message] = []
 
-    def socket(self, name: str) -> socket.socket:
+    def listener(self, name: str) -> socket.socket:
         """The listening socket of that name, opened by the supervisor."""
         sock = socket.socket(fileno=int(self.config["sockets"][name]))
         sock.setblocking(False)

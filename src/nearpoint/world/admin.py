@@ -76,7 +76,9 @@ class Admin:
             "account_id": world.account_id,
             "regions": list(world.regions),
             "edges": list(world.edges),
-            "ports": {name: self._supervisor.ports[name] for name in ("proxy", "admin", "control.https", "control.http")},
+            "ports": {
+                name: self._supervisor.ports[name] for name in ("proxy", "admin", "control.https", "control.http")
+            },
             "stores": {region: f"http://127.0.0.1:{port}" for region, port in self._store_ports().items()},
             "faults": self.faults,
             "processes": [own, *processes],

@@ -1,9 +1,9 @@
 """A world's data folder: where its files are, and the settings that outlive a run.
 
-    world.json   settings and secrets (0600)         ca/       the local certificate authority and the trust bundle
-    state/       JetStream                           stores/   one folder a region
-    packages/    function packages by SHA-256        cache/    unpacked functions, last snapshots: may be deleted
-    logs/        one file a process, functions/      run/      what the running processes were given; lock
+world.json   settings and secrets (0600)         ca/       the local certificate authority and the trust bundle
+state/       JetStream                           stores/   one folder a region
+packages/    function packages by SHA-256        cache/    unpacked functions, last snapshots: may be deleted
+logs/        one file a process, functions/      run/      what the running processes were given; lock
 """
 
 from __future__ import annotations
@@ -101,7 +101,9 @@ def load_world(layout: Layout) -> World | None:
     try:
         return msgspec.json.decode(content, type=World)
     except msgspec.MsgspecError as error:
-        raise WorldError(f"{layout.world_file} is damaged ({error}). Restore it, or use another --data folder.") from error
+        raise WorldError(
+            f"{layout.world_file} is damaged ({error}). Restore it, or use another --data folder."
+        ) from error
 
 
 def save_world(layout: Layout, world: World) -> None:

@@ -16,7 +16,7 @@ from nearpoint.world.proxy import Destination, Local, Outside, ProxyConnection, 
 LOOPBACK = "127.0.0.1"
 AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 EDGE_SUFFIXES = (".cloudfront.net", ".accesspoint.s3-global.amazonaws.com")
-# bucket.s3.REGION.amazonaws.com, s3.REGION.…, s3.dualstack.REGION.…, s3-REGION.… (S3 User Guide, "Methods for accessing")
+# bucket.s3.REGION.amazonaws.com, s3.REGION.…, s3.dualstack.REGION.…, s3-REGION.… (AWS General Reference, S3 endpoints)
 S3_REGION = re.compile(r"(?:^|\.)s3[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-\d)\.amazonaws\.com$")
 
 
@@ -31,7 +31,9 @@ class Links:
         stores = {region: urllib.parse.urlsplit(url) for region, url in config["stores"].items()}
         self._stores = {region: (url.hostname or LOOPBACK, url.port or 80) for region, url in stores.items()}
         self.relays = {
-            (location, region): Relay(Path(config["rtt_ms"][location][region]), partial(self._stores.__getitem__, region))
+            (location, region): Relay(
+                Path(config["rtt_ms"][location][region]), partial(self._stores.__getitem__, region)
+            )
             for location in self._locations
             for region in self._regions
         }
@@ -56,7 +58,7 @@ class Links:
         return self._client_paths[place, to]
 
     def resolve(self, location: str, host: str, tls: bool) -> Destination:
-        """Where a name leads for a client at `location`. Every name of AWS ends here (RFC 9110 §9.3.6 leaves it to us)."""
+        """Where a name leads for a client at `location`. Every name of AWS ends here."""
         ours = host.endswith((*AWS_DOMAINS, *EDGE_SUFFIXES)) or host in ("amazonaws.com", "cloudfront.net")
         if not ours:
             return Outside()
@@ -97,8 +99,8 @@ async def main(child: Child) -> None:
 
     child.on_message(heard)
     for (location, region), relay in links.relays.items():
-        await relay.start(child.socket(f"relay.{location}.{region}"))
-    server = await loop.create_server(lambda: ProxyConnection(links.resolve), sock=child.socket("proxy"))
+        await relay.start(child.listener(f"relay.{location}.{region}"))
+    server = await loop.create_server(lambda: ProxyConnection(links.resolve), sock=child.listener("proxy"))
     child.ready()
     await child.stopping.wait()
     server.close()

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from nearpoint.world.geography import PLACES, rtt_ms
+from nearpoint.world.geography import PLACES, POPS, nearest, rtt_ms
 from nearpoint.world.layout import Layout, World
 
 Ports = dict[str, int]
@@ -14,7 +14,7 @@ Ports = dict[str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSpec:
-    """A child: its command (`{config}` stands for its configuration file), its configuration and its sockets by name."""
+    """A child: its command (`{config}` stands for its configuration file), configuration and sockets by name."""
 
     name: str
     command: tuple[str, ...]
@@ -45,6 +45,12 @@ def store_endpoint(world: World, ports: Ports, region: str) -> str:
 
 def nats_url(world: World, ports: Ports) -> str:
     return f"nats://nearpoint:{world.nats_password}@127.0.0.1:{ports['nats']}"
+
+
+def pop_name(location: str) -> str:
+    """What X-Amz-Cf-Pop says there: the airport code of the city, in CloudFront's form."""
+    code = location if location in POPS else nearest(PLACES[location], tuple(POPS))
+    return f"{code}50-P1"
 
 
 def _python(module: str) -> tuple[str, ...]:
@@ -149,7 +155,10 @@ def _nodes(layout: Layout, world: World, ports: Ports, workers: int) -> list[Pro
                     "aws_api_port": ports["control.http"],
                     "stores": _stores_config(world, ports),
                     "locations": {
-                        location: {"relays": {r: ports[f"relay.{location}.{r}"] for r in world.regions}}
+                        location: {
+                            "pop": pop_name(location),
+                            "relays": {region: ports[f"relay.{location}.{region}"] for region in world.regions},
+                        }
                         for location in locations
                     },
                 },

@@ -87,11 +87,11 @@ class _Head:
 
 def outside_proxy(host: str) -> tuple[str, int] | None:
     """The user's own proxy for this host, from HTTPS_PROXY and NO_PROXY of this process's environment."""
-    import urllib.request
+    from urllib import request as environment
 
-    proxies = urllib.request.getproxies_environment()
+    proxies = environment.getproxies_environment()
     url = proxies.get("https") or proxies.get("all")
-    if not url or urllib.request.proxy_bypass_environment(host, proxies):
+    if not url or environment.proxy_bypass_environment(host, proxies):  # type: ignore[attr-defined]
         return None
     parts = urllib.parse.urlsplit(url if "//" in url else f"http://{url}")
     if parts.hostname is None:

@@ -38,7 +38,7 @@ async def _run(
     stopping = asyncio.create_task(admin.stopping.wait())
     try:
         save_world(layout, world)
-        await server.start(supervisor.socket("admin"))
+        await server.start(supervisor.listener("admin"))
         on_start(len(supervisor.describe()))
         starting = asyncio.create_task(supervisor.start(on_progress))
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -67,7 +67,8 @@ def run_world(
 ) -> None:
     """Run until a signal or `nearpoint down` ends it. Raises WorldError when it cannot start, leaving nothing behind.
 
-    `on_start` hears how many processes there are, `on_progress` the name of each that is ready, `on_ready` that all are.
+    `on_start` hears how many processes there are, `on_progress` the name of each that is ready, `on_ready` that all
+    are.
     """
     lock = take_lock(layout)
     try:

@@ -1,7 +1,7 @@
 """Starts the processes of a world, keeps them running, and ends them.
 
-It opens every listening socket itself and hands it to the child that serves it. A child that is killed therefore costs the
-requests it was answering and no others: new connections wait in the socket's queue until its successor is there.
+It opens every listening socket itself and hands it to the child that serves it. A child that is killed therefore costs
+the requests it was answering and no others: new connections wait in the socket's queue until its successor is there.
 """
 
 from __future__ import annotations
@@ -110,9 +110,7 @@ class Supervisor:
         self._greeting: dict[str, Any] = {}
         self.ports = self._open_sockets(world, proxy_port)
         self.world = world
-        for spec in plan(
-            layout, world, self.ports, nats_executable=nats_executable(), node_workers=node_workers
-        ):
+        for spec in plan(layout, world, self.ports, nats_executable=nats_executable(), node_workers=node_workers):
             self._managed[spec.name] = Managed(spec)
 
     def _open_sockets(self, world: World, proxy_port: int | None) -> Ports:
@@ -121,7 +119,9 @@ class Supervisor:
             for name in socket_names(world):
                 wanted = world.ports.get(name, 0)
                 exact = name == "proxy" and proxy_port is not None
-                sock = listen("proxy" if name == "proxy" else name, proxy_port if exact and proxy_port else wanted, exact=exact)
+                sock = listen(
+                    "proxy" if name == "proxy" else name, proxy_port if exact and proxy_port else wanted, exact=exact
+                )
                 self._sockets[name] = sock
                 ports[name] = sock.getsockname()[1]
             ports["nats"] = free_port(world.ports.get("nats", 0))
@@ -130,7 +130,7 @@ class Supervisor:
             raise
         return ports
 
-    def socket(self, name: str) -> socket.socket:
+    def listener(self, name: str) -> socket.socket:
         """One of the listening sockets, for the supervisor's own use."""
         return self._sockets[name]
 

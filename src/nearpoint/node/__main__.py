@@ -1,0 +1,140 @@
+"""A worker process: some locations, one snapshot, one pool of functions."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from nearpoint.edge.config import ConfigError
+from nearpoint.functions.logs import FileLog
+from nearpoint.functions.sandbox import Sandbox
+from nearpoint.node.functions import EdgeFunctions
+from nearpoint.node.location import Location, load
+from nearpoint.node.snapshots import SnapshotFollower
+from nearpoint.regions.catalog import StoreSpec
+from nearpoint.regions.store import Store
+from nearpoint.state.resources import Snapshot
+from nearpoint.telemetry.child import Child, run_child
+from nearpoint.wire.client import Client, Origin
+from nearpoint.wire.server import Server
+from nearpoint.wire.tls import Authority
+
+log = structlog.get_logger("nearpoint.node")
+
+DRAIN_S = 5.0
+REPORT_EVERY_S = 0.5
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Node:
+    """The locations of one process."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        cache_dir = Path(config["cache_dir"])
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        self.follower = SnapshotFollower(
+            config["nats_url"], config["name"], cache_dir / "snapshot.json", on_swap=self._swap
+        )
+        self.client = Client()
+        self.functions_log = FileLog(Path(config["function_logs_dir"]))
+        self.sandbox = Sandbox(
+            cache_dir=cache_dir / "functions", packages_dir=Path(config["packages_dir"]), log=self.functions_log
+        )
+        functions = EdgeFunctions(self.snapshot, self.sandbox)
+        aws_api = Origin(host="127.0.0.1", port=config["aws_api_port"])
+        self._empty = Snapshot(generation=0, account_id="", session_secret="")
+        self.locations = [
+            Location(
+                name,
+                pop=given["pop"],
+                snapshot=self.snapshot,
+                stores=self._stores(config["stores"], given["relays"]),
+                functions=functions,
+                client=self.client,
+                aws_api=aws_api,
+            )
+            for name, given in config["locations"].items()
+        ]
+
+    def snapshot(self) -> Snapshot:
+        """The current snapshot; an empty one before the first."""
+        return self.follower.current or self._empty
+
+    def _swap(self, snapshot: Snapshot) -> None:
+        def refused(distribution_id: str, error: ConfigError) -> None:
+            log.error("a distribution cannot be served", distribution=distribution_id, error=str(error))
+
+        load(self.locations, snapshot, refused)
+        log.info("running by a new snapshot", generation=snapshot.generation)
+
+    def _stores(self, stores: dict[str, dict[str, str]], relays: dict[str, int]) -> dict[str, Store]:
+        return {
+            region: Store(
+                StoreSpec(
+                    region=region,
+                    endpoint=given["endpoint"],
+                    access_key_id=given["access_key_id"],
+                    secret_key=given["secret_key"],
+                ),
+                self.client,
+                clock=_now,
+                connect_to=Origin(host="127.0.0.1", port=relays[region]),
+            )
+            for region, given in stores.items()
+        }
+
+    def report(self) -> dict[str, Any]:
+        """What every location measures and chooses."""
+        return {location.name: location.access_point.report() for location in self.locations}
+
+    async def close(self) -> None:
+        await asyncio.gather(*(location.edge.close() for location in self.locations))
+        await self.sandbox.close()
+        self.functions_log.flush()
+        await self.client.close()
+
+
+async def main(child: Child) -> None:
+    node = Node(child.config)
+    node.follower.load_cached()
+    tasks = [asyncio.create_task(node.follower.run([location.name for location in node.locations]))]
+    await node.follower.have.wait()
+    tls = Authority.load_or_create(Path(child.config["ca_dir"])).server_context()
+    servers = []
+    for location in node.locations:
+        for scheme in ("https", "http"):
+            server = Server(
+                location.handle,
+                tls=tls if scheme == "https" else None,
+                instant=location.edge.instant(scheme),
+            )
+            await server.start(child.listener(f"node.{location.name}.{scheme}"))
+            servers.append(server)
+        tasks.append(asyncio.create_task(location.access_point.run()))
+    child.ready()
+
+    async def report() -> None:
+        while True:
+            child.send({"routes": node.report()})
+            await asyncio.sleep(REPORT_EVERY_S)
+
+    tasks.append(asyncio.create_task(report()))
+    stopping = asyncio.create_task(child.stopping.wait())
+    done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.gather(*(server.drain(DRAIN_S) for server in servers))
+    for task in (stopping, *tasks):
+        task.cancel()
+    await node.close()
+    for task in done - {stopping}:
+        task.result()  # a task that ended by itself ended by an error: the supervisor starts this process again
+
+
+if __name__ == "__main__":
+    run_child("node", main)

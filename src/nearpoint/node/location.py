@@ -1,0 +1,106 @@
+"""One location: its edge in front, its access point behind, and the names that lead to each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from nearpoint.accesspoint.routes import address_of
+from nearpoint.accesspoint.server import AccessPointNode
+from nearpoint.edge.config import ConfigError, Distribution, compile_distribution
+from nearpoint.edge.engine import Edge
+from nearpoint.edge.invalidation import PathInvalidation, compile_invalidation
+from nearpoint.edge.ports import FunctionRunner, OriginTarget
+from nearpoint.regions.store import Store
+from nearpoint.state.resources import Snapshot
+from nearpoint.wire.client import Client, Origin, Timeouts
+from nearpoint.wire.message import Exchange, Request, Response
+
+AWS_SUFFIX = ".amazonaws.com"
+
+
+class OriginRouter:
+    """The edge's OriginFetch: access points are asked directly, AWS names at the local AWS, others over the network."""
+
+    def __init__(self, access_point: Exchange, client: Client, aws_api: Origin) -> None:
+        self._access_point = access_point
+        self._client = client
+        self._aws_api = aws_api
+
+    async def __call__(self, target: OriginTarget, request: Request, /) -> Response:
+        host = target.host.lower()
+        if address_of(host, "/") is not None:
+            return await self._access_point(request)
+        timeouts = Timeouts(connect_s=target.connect_timeout_s, read_s=target.read_timeout_s)
+        if host.endswith(AWS_SUFFIX):
+            return await self._client.send(request, self._aws_api, timeouts)
+        tls = target.scheme == "https"
+        origin = Origin(host=target.host, port=target.port, tls=tls, server_name=target.host if tls else None)
+        return await self._client.send(request, origin, timeouts)
+
+
+class Location:
+    """What answers at one place. `handle` is the server's handler; `instant` its hook for cached hits."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        pop: str,
+        snapshot: Callable[[], Snapshot],
+        stores: Mapping[str, Store],
+        functions: FunctionRunner,
+        client: Client,
+        aws_api: Origin,
+    ) -> None:
+        self.name = name
+        self.access_point = AccessPointNode(name, snapshot, stores)
+        origins = OriginRouter(self.access_point.handle, client, aws_api)
+        self.edge = Edge(fetch=origins, functions=functions, pop=pop)
+
+    async def handle(self, request: Request) -> Response:
+        """Answer by the Host: a distribution's names lead to the edge, an access point's to the access point."""
+        if not self.edge.serves(request.host) and address_of(request.host, request.path) is not None:
+            return await self.access_point.handle(request)
+        return await self.edge.handle(request)
+
+
+def compiled(
+    snapshot: Snapshot, on_error: Callable[[str, ConfigError], None]
+) -> tuple[list[Distribution], dict[str, list[PathInvalidation]]]:
+    """The distributions and invalidations of a snapshot, ready for `Edge.load`.
+
+    `on_error` hears of a distribution that cannot be served; the others are.
+    """
+    distributions = []
+    roots = {}
+    for each in snapshot.distributions.values():
+        try:
+            made = compile_distribution(distribution_id=each.distribution_id, domain=each.domain, config=each.config)
+        except ConfigError as error:
+            on_error(each.distribution_id, error)
+            continue
+        distributions.append(made)
+        roots[made.id] = made.default_root_object
+    return distributions, _invalidations(snapshot, roots)
+
+
+def _invalidations(snapshot: Snapshot, known: Mapping[str, str]) -> dict[str, list[PathInvalidation]]:
+    by_distribution: dict[str, list[PathInvalidation]] = {}
+    for each in snapshot.invalidations:
+        if each.distribution_id in known:
+            by_distribution.setdefault(each.distribution_id, []).append(
+                compile_invalidation(
+                    invalidation_id=each.invalidation_id,
+                    at=each.created_at,
+                    paths=each.paths,
+                    default_root_object=known[each.distribution_id],
+                )
+            )
+    return by_distribution
+
+
+def load(locations: Iterable[Location], snapshot: Snapshot, on_error: Callable[[str, ConfigError], None]) -> None:
+    """Let every location serve what the snapshot says."""
+    distributions, invalidations = compiled(snapshot, on_error)
+    for location in locations:
+        location.edge.load(distributions, invalidations)
