@@ -1,0 +1,54 @@
+"""`python -m nearpoint.bucket --config FILE`: one region's store as a process.
+
+The file is JSON with `region`, `folder`, `access_key_id`, `secret_key`, perhaps `account_id`, and either
+`sockets: {"http": fd}` from the supervisor or `host` and `port` (0: any; the log says which). It holds a secret: give
+it mode 0600. `GET /-/live` answers without a signature as soon as requests are served.
+"""
+
+from __future__ import annotations
+
+import gc
+import socket
+import sys
+from pathlib import Path
+
+import structlog
+
+from nearpoint.bucket.schema import StoreUnusableError
+from nearpoint.bucket.server import StoreServer, utc_now
+from nearpoint.bucket.store import Store
+from nearpoint.signing import Credentials
+from nearpoint.telemetry.child import Child, run_child
+from nearpoint.wire.server import Server
+
+log = structlog.get_logger("nearpoint.bucket")
+
+_DRAIN_S = 10.0
+
+
+async def main(child: Child) -> None:
+    """Serve until told to stop, then drain."""
+    config = child.config
+    if "sockets" in config:
+        sock = child.socket("http")
+    else:
+        sock = socket.create_server((config.get("host", "127.0.0.1"), int(config["port"])), backlog=1024)
+    store = Store(Path(config["folder"]), config["region"], account_id=config.get("account_id"))
+    credentials = Credentials(config["access_key_id"], config["secret_key"])
+    server = Server(StoreServer(store, credentials, clock=utc_now).handle)
+    await server.start(sock)
+    gc.collect()
+    gc.freeze()
+    child.ready()
+    log.info("ready", region=store.region, address=sock.getsockname())
+    await child.stopping.wait()
+    await server.drain(_DRAIN_S)
+    await store.close()
+
+
+if __name__ == "__main__":
+    try:
+        run_child("bucket", main)
+    except (StoreUnusableError, OSError) as error:
+        sys.stderr.write(f"nearpoint bucket: {error}\n")
+        sys.exit(1)

@@ -1,0 +1,163 @@
+"""Answers S3 requests for one store. The phases of a request, in order:
+
+health? → request id → claim and signature → operation and parameters → (XML bodies: read and checked) → operation →
+answer or error, with the request's ids.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from nearpoint.awsproto import AwsError, load_service
+from nearpoint.awsproto.service import host_id
+from nearpoint.bucket.attributes import Attributes
+from nearpoint.bucket.buckets import Buckets
+from nearpoint.bucket.calls import Call, Result
+from nearpoint.bucket.copying import Copying
+from nearpoint.bucket.listings import Listings
+from nearpoint.bucket.multipart import Multipart
+from nearpoint.bucket.objects import Objects
+from nearpoint.bucket.reading import Reading
+from nearpoint.bucket.settings import Settings
+from nearpoint.bucket.store import Store
+from nearpoint.signing import Credentials, Message, SignatureError, Verified, read_claim, verify
+from nearpoint.wire.message import Headers, Request, Response
+
+log = structlog.get_logger("nearpoint.bucket")
+
+LIVE_PATH = "/-/live"  # no bucket can be named `-`: names have at least three characters
+
+_Operation = Callable[[Call], Awaitable[Result]]
+
+
+class StoreServer:
+    """An Exchange that speaks S3, path style, for the holder of one access key."""
+
+    def __init__(self, store: Store, credentials: Credentials, *, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._credentials = credentials
+        self._clock = clock
+        self._service = load_service("s3")
+        self._settings = Settings(store)
+        self._operations = _operations(store, self._settings)
+        self._request_numbers = itertools.count(int.from_bytes(os.urandom(8), "big") >> 1)
+
+    async def handle(self, request: Request) -> Response:
+        """The Exchange."""
+        if request.path == LIVE_PATH and request.method in ("GET", "HEAD"):
+            return Response(200, Headers([("Content-Type", "text/plain")]), b"ok\n")
+        request_id = f"{next(self._request_numbers):016X}"
+        try:
+            response = await self._answer(request, request_id)
+        except AwsError as error:
+            response = self._error(request, error, request_id)
+        except SignatureError as error:
+            response = self._error(request, AwsError(error.code, error.text, extra=error.fields), request_id)
+        response.headers.set("x-amz-request-id", request_id)
+        response.headers.set("x-amz-id-2", host_id(request_id))
+        return response
+
+    async def _answer(self, request: Request, request_id: str) -> Response:
+        verified = self._authenticate(request)
+        service = self._service
+        operation, labels, query = service.route(request.method, request.target, request.headers)
+        body = b""
+        if operation.streaming_input is None:
+            body = await self._store.intake.read_document(request.body, request.headers, verified)
+        params = service.read_params(operation, labels, query, request.headers, body)
+        self._check_owner(params)
+        call = Call(request=request, operation=operation, params=params, query=query, verified=verified)
+        handler = self._operations.get(operation.name)
+        if handler is not None:
+            result = await handler(call)
+        else:
+            found = self._settings.find(operation.name)
+            if found is None:
+                raise AwsError("NotImplemented", f"This store does not implement {operation.name}.")
+            result = await self._settings.answer(*found, call)
+        return result if isinstance(result, Response) else service.serialize(operation, result, request_id)
+
+    def _authenticate(self, request: Request) -> Verified:
+        if "AWSAccessKeyId=" in request.query or (request.headers.get("authorization") or "").startswith("AWS "):
+            raise AwsError(
+                "InvalidRequest",
+                "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
+            )
+        message = Message(request.method, request.path, request.query, list(request.headers))
+        claim = read_claim(message)
+        if claim is None:
+            raise AwsError("AccessDenied")
+        credentials = self._credentials
+        if claim.access_key_id != credentials.access_key_id:
+            raise AwsError("InvalidAccessKeyId", extra={"AWSAccessKeyId": claim.access_key_id})
+        if claim.session_token is not None:
+            raise AwsError("InvalidToken", "The provided token is malformed or otherwise invalid.")
+        if not claim.payload_hash:
+            raise AwsError("InvalidRequest", "Missing required header for this request: x-amz-content-sha256")
+        return verify(
+            claim, message, credentials.secret_key, now=self._clock(), region=self._store.region, service="s3"
+        )
+
+    def _check_owner(self, params: dict[str, Any]) -> None:
+        account = self._store.account_id
+        for member in ("ExpectedBucketOwner", "ExpectedSourceBucketOwner"):
+            if account is not None and params.get(member, account) != account:
+                raise AwsError("AccessDenied")
+
+    def _error(self, request: Request, error: AwsError, request_id: str) -> Response:
+        response = self._service.error(error, request_id, {"Resource": request.path})
+        return Response(response.status, response.headers) if request.method == "HEAD" else response
+
+
+def _operations(store: Store, settings: Settings) -> dict[str, _Operation]:
+    attributes, buckets, copying, listings = Attributes(store), Buckets(store), Copying(store), Listings(store)
+    multipart, objects, reading = Multipart(store), Objects(store), Reading(store)
+    return {
+        "AbortMultipartUpload": multipart.abort_multipart_upload,
+        "CompleteMultipartUpload": multipart.complete_multipart_upload,
+        "CopyObject": copying.copy_object,
+        "CreateBucket": buckets.create_bucket,
+        "CreateMultipartUpload": multipart.create_multipart_upload,
+        "DeleteBucket": buckets.delete_bucket,
+        "DeleteObject": objects.delete_object,
+        "DeleteObjectTagging": attributes.delete_object_tagging,
+        "DeleteObjects": objects.delete_objects,
+        "GetBucketAcl": attributes.get_bucket_acl,
+        "GetBucketLocation": buckets.get_bucket_location,
+        "GetBucketPolicyStatus": settings.get_bucket_policy_status,
+        "GetBucketVersioning": buckets.get_bucket_versioning,
+        "GetObject": reading.get_object,
+        "GetObjectAcl": attributes.get_object_acl,
+        "GetObjectAttributes": reading.get_object_attributes,
+        "GetObjectLegalHold": attributes.get_object_legal_hold,
+        "GetObjectRetention": attributes.get_object_retention,
+        "GetObjectTagging": attributes.get_object_tagging,
+        "HeadBucket": buckets.head_bucket,
+        "HeadObject": reading.head_object,
+        "ListBuckets": buckets.list_buckets,
+        "ListMultipartUploads": listings.list_multipart_uploads,
+        "ListObjectVersions": listings.list_object_versions,
+        "ListObjects": listings.list_objects,
+        "ListObjectsV2": listings.list_objects_v2,
+        "ListParts": multipart.list_parts,
+        "PutBucketAcl": attributes.put_bucket_acl,
+        "PutBucketVersioning": buckets.put_bucket_versioning,
+        "PutObject": objects.put_object,
+        "PutObjectAcl": attributes.put_object_acl,
+        "PutObjectLegalHold": attributes.put_object_legal_hold,
+        "PutObjectRetention": attributes.put_object_retention,
+        "PutObjectTagging": attributes.put_object_tagging,
+        "UploadPart": multipart.upload_part,
+        "UploadPartCopy": multipart.upload_part_copy,
+    }
+
+
+def utc_now() -> datetime:
+    """The clock."""
+    return datetime.now(UTC)
