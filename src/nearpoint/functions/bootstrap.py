@@ -8,7 +8,7 @@ and a log pipe attached; out go `ready` or `failed`, `forked` with the worker's 
 Channel (AF_UNIX STREAM, 4 bytes of length and JSON): in comes a call, out goes its result.
 """
 
-# ruff: noqa: PTH100, PTH109, PTH118, PTH120, PTH208 (importing pathlib takes 3 ms)
+# ruff: noqa: PTH100, PTH109, PTH110, PTH118, PTH120, PTH208 (importing pathlib takes 3 ms)
 from __future__ import annotations
 
 import array
@@ -42,12 +42,17 @@ class RuntimeLibraries:
     """
 
     def __init__(self, folder: str, names: list[str]) -> None:
-        self._path = [folder]
+        self._folder = folder
         self._names = frozenset(names)
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if path is None and name in self._names:
-            return importlib.machinery.PathFinder.find_spec(name, self._path, target)
+        if path is not None or name not in self._names:
+            return None
+        # By name, without listing the folder, which is out of bounds.
+        base = os.path.join(self._folder, name)
+        for origin, places in ((f"{base}/__init__.py", [base]), (f"{base}.py", None)):
+            if os.path.exists(origin):
+                return importlib.util.spec_from_file_location(name, origin, submodule_search_locations=places)
         return None
 
 
@@ -268,6 +273,9 @@ class Zygote:
             return threading.active_count()
 
     def run(self, handler: Any, fixed: dict[str, Any], log: CallLogHandler) -> NoReturn:
+        # When the node ends the control socket says so too, and then there is time to take along what workers started.
+        if self.threads() == 1:
+            self._contain.outlive_parent()
         control_fd = self._control.fileno()
         self._poller.register(control_fd, select.POLLIN)
         while True:
@@ -277,6 +285,9 @@ class Zygote:
                     continue
                 message, fds = receive(self._control)
                 if message is None:
+                    for _, pid in self._workers.values():
+                        with contextlib.suppress(OSError):
+                            os.killpg(pid, signal.SIGKILL)
                     os._exit(0)
                 if message["do"] == "fork":
                     self._fork(message["number"], fds, handler, fixed, log)
@@ -328,7 +339,8 @@ def main() -> NoReturn:
     started = time.monotonic()
     control = socket.socket(fileno=int(sys.argv[1]))
     contain = load_containment()
-    contain.die_with_parent(int(sys.argv[2]))
+    parent_pid = int(sys.argv[2])
+    contain.die_with_parent(parent_pid)
     config, _ = receive(control)
     if config is None:
         os._exit(0)
@@ -345,6 +357,8 @@ def main() -> NoReturn:
     time.tzset()
     try:
         contained = contain.contain(config["containment"])
+        contain.die_with_parent(parent_pid)
+        os.environ["HOME"] = os.environ["TMPDIR"] = contained["scratch"]
         handler = load_handler(config["handler"])
     except BaseException as error:
         known = isinstance(error, HandlerNotUsableError)

@@ -170,7 +170,7 @@ class Sandbox:
             "containment": {
                 "run": [str(folder), sys.base_prefix, *_SYSTEM_RUN],
                 "read": [*_SYSTEM_READ, *_library_paths(self._libraries)],
-                "write": [str(scratch)],
+                "scratch": str(scratch),
                 "connect_ports": self._limits.connect_ports,
                 "memory_bytes": memory_bytes + _MEMORY_HEADROOM_BYTES,
                 "files_max": self._limits.files_max,
