@@ -1,0 +1,41 @@
+"""Answers in the making: an origin's fields as they are passed on, the edge's own pages, and X-Cache's first word."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from nearpoint.edge.directives import parse_cache_control
+from nearpoint.edge.errors import error_page
+from nearpoint.edge.headers import kept_headers
+from nearpoint.edge.visit import ERROR, GENERATED, Answer, Visit, answer_of, with_via
+from nearpoint.wire.dates import http_date
+from nearpoint.wire.message import Headers
+
+Fields = list[tuple[str, str]]
+
+
+def passed_fields(visit: Visit, headers: Headers, *, received_at: float, via: str) -> Fields:
+    """An origin's fields as they are stored and passed on.
+
+    Set-Cookie goes only where cookies are forwarded; what `no-cache="…"` names is not for the cache.
+    """
+    behavior = visit.behavior
+    cookies = (behavior.cache.cookies | behavior.forward.cookies).mode != "none"
+    control = parse_cache_control(headers.get_all("cache-control"))
+    left_out = frozenset(control.no_cache_fields) & {"set-cookie"} if visit.why_not is None else frozenset()
+    fields = kept_headers(headers, keep_cookies=cookies, left_out=left_out)
+    if "date" not in headers:
+        fields.append(("Date", http_date(datetime.fromtimestamp(received_at, UTC))))
+    return with_via(fields, via)
+
+
+def result_word(visit: Visit, status: int, result: str) -> str:
+    """X-Cache's first word: CloudFront says Error for every answer that is one, from the cache or not."""
+    if status >= 400 and result != GENERATED and not visit.distribution.standalone:
+        return ERROR
+    return result
+
+
+def own_page(status: int, request_id: str, *, reason: str, via: str, detail: str = "") -> Answer:
+    """A page of the edge's own. `reason` shows in Cache-Status, `detail` in the page."""
+    return answer_of(error_page(status, request_id, detail), result=ERROR, note=f"fwd=bypass; detail={reason}", via=via)

@@ -1,0 +1,158 @@
+"""Keeps answers in this worker's memory, within a number of bytes.
+
+A primary key leads to one entry, or to the variants that its Vary tells apart. Invalidations are compared with an
+entry when it is next looked up, not when they arrive: a million entries cost nothing at that moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from nearpoint.edge.entry import Entry, Variant
+from nearpoint.edge.eviction import S3Fifo
+from nearpoint.edge.invalidation import PathInvalidation
+from nearpoint.edge.key import Key, key_distribution, key_path
+from nearpoint.edge.vary import Variance
+
+VARIANTS_MAX = 64  # of one key; the oldest leaves
+INVALIDATIONS_MAX = 10_000  # remembered by a distribution; see `invalidate`
+
+
+class _Invalidations:
+    """What has been invalidated in one distribution, oldest first, numbered from `first`."""
+
+    __slots__ = ("first", "floor_at", "known", "listed")
+
+    def __init__(self) -> None:
+        self.listed: list[PathInvalidation] = []
+        self.known: set[str] = set()
+        self.first = 0
+        self.floor_at = 0.0  # everything asked for before this moment is gone
+
+    @property
+    def end(self) -> int:
+        return self.first + len(self.listed)
+
+
+class MemoryCache:
+    """The memory tier. `on_drop` is told of every entry that leaves."""
+
+    def __init__(self, capacity_bytes: int, on_drop: Callable[[Entry], None] | None = None) -> None:
+        self._policy = S3Fifo(capacity_bytes)
+        self._entries: dict[Key, Entry | dict[Variant, Entry]] = {}
+        self._invalidations: dict[str, _Invalidations] = {}
+        self._on_drop = on_drop
+        self.evictions = 0
+
+    @property
+    def used_bytes(self) -> int:
+        """What the entries take, overhead included."""
+        return self._policy.used_bytes
+
+    def variance(self, key: Key) -> Variance | None:
+        """The fields that tell the variants of a key apart; None when nothing is stored under it."""
+        found = self._entries.get(key)
+        if found is None:
+            return None
+        return found.variance if isinstance(found, Entry) else next(iter(found.values())).variance
+
+    def get(self, key: Key, variant: Variant) -> Entry | None:
+        """The entry, fresh or stale, unless it has been invalidated. Counts as a use."""
+        found = self._entries.get(key)
+        if found is None:
+            return None
+        entry = (found if found.variant == variant else None) if isinstance(found, Entry) else found.get(variant)
+        if entry is None or self._is_invalidated(entry):
+            return None
+        if entry.uses < 3:
+            entry.uses += 1
+        return entry
+
+    def put(self, entry: Entry) -> bool:
+        """Store an entry in the place of what had its key and variant.
+
+        False: it had been invalidated while it was on its way, or has no room.
+        """
+        before = self._entries.get(entry.primary)
+        old: Entry | None = None
+        if isinstance(before, Entry):
+            if before.variant == entry.variant or before.variance != entry.variance:
+                old = before
+        elif before is not None:
+            if next(iter(before.values())).variance != entry.variance:
+                for each in list(before.values()):
+                    self.drop(each)
+            else:
+                old = before.get(entry.variant)
+                if old is None and len(before) >= VARIANTS_MAX:
+                    self.drop(next(iter(before.values())))
+        if old is not None:
+            self.drop(old)
+        if self._is_invalidated(entry):
+            return False
+        before = self._entries.get(entry.primary)
+        if not entry.variance:
+            self._entries[entry.primary] = entry
+        elif isinstance(before, dict):
+            before[entry.variant] = entry
+        else:
+            self._entries[entry.primary] = {entry.variant: entry}
+        for left in self._policy.admit(entry, instead_of=old):
+            self.evictions += 1
+            assert isinstance(left, Entry)
+            self._forget(left)
+        return not entry.gone
+
+    def drop(self, entry: Entry) -> None:
+        """Take an entry out."""
+        self._policy.remove(entry)
+        self._forget(entry)
+
+    def drop_key(self, key: Key) -> None:
+        """Take every variant of a key out (RFC 9111 §4.4)."""
+        found = self._entries.get(key)
+        if isinstance(found, Entry):
+            self.drop(found)
+        elif found is not None:
+            for entry in list(found.values()):
+                self.drop(entry)
+
+    def invalidate(self, distribution_id: str, invalidations: Iterable[PathInvalidation]) -> bool:
+        """Take note of invalidations; those known by their id are skipped. True when there was a new one."""
+        noted = self._invalidations.setdefault(distribution_id, _Invalidations())
+        news = [each for each in invalidations if each.id not in noted.known]
+        noted.listed.extend(news)
+        noted.known.update(each.id for each in news)
+        if len(noted.listed) > INVALIDATIONS_MAX:
+            # What is forgotten takes everything of its time with it: too much is gone rather than too little.
+            half = len(noted.listed) // 2
+            noted.floor_at = max(noted.floor_at, *(each.at for each in noted.listed[:half]))
+            noted.first += half
+            del noted.listed[:half]
+        return bool(news)
+
+    def _is_invalidated(self, entry: Entry) -> bool:
+        noted = self._invalidations.get(key_distribution(entry.primary))
+        if noted is None or entry.checked == noted.end:
+            return False
+        path = key_path(entry.primary)
+        gone = entry.requested_at < noted.floor_at or any(
+            each.at >= entry.requested_at and each.matches(path)
+            for each in noted.listed[max(0, entry.checked - noted.first) :]
+        )
+        if gone:
+            self.drop(entry)
+        else:
+            entry.checked = noted.end
+        return gone
+
+    def _forget(self, entry: Entry) -> None:
+        found = self._entries.get(entry.primary)
+        if found is entry:
+            del self._entries[entry.primary]
+        elif isinstance(found, dict) and found.get(entry.variant) is entry:
+            del found[entry.variant]
+            if not found:
+                del self._entries[entry.primary]
+        if self._on_drop is not None:
+            self._on_drop(entry)

@@ -1,0 +1,81 @@
+"""One request to the origin for everyone who asks for the same at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from nearpoint.edge.entry import Entry, Variant
+from nearpoint.edge.fill import Fill
+from nearpoint.edge.freshness import Freshness
+from nearpoint.edge.storable import Why
+from nearpoint.edge.vary import Variance
+from nearpoint.edge.visit import Answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A whole answer, in the cache or as good as: everybody of its variant may have it while it is fresh."""
+
+    entry: Entry
+    result: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filling:
+    """An answer that will be stored, its body still on the way: those of its variant may read along."""
+
+    status: int
+    fields: list[tuple[str, str]]
+    fill: Fill
+    freshness: Freshness
+    variance: Variance
+    variant: Variant
+    result: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Private:
+    """An answer for the one who asked; the others ask for themselves."""
+
+    answer: Answer
+    why: Why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """The origin or the function failed. `unreachable`: no answer came at all."""
+
+    status: int
+    result: str
+    reason: str
+    unreachable: bool
+
+
+Landing = Stored | Filling | Private | Trouble
+
+
+class Flight:
+    """A request to the origin that is under way. `landing` is None when whoever led it has gone away."""
+
+    __slots__ = ("_landed", "landing", "started_at")
+
+    def __init__(self, started_at: float) -> None:
+        self.started_at = started_at
+        self.landing: Landing | None = None
+        self._landed = asyncio.Event()
+
+    def land(self, landing: Landing | None) -> None:
+        """Tell everybody who waits; only the first call counts."""
+        if not self._landed.is_set():
+            self.landing = landing
+            self._landed.set()
+
+    async def wait(self, timeout_s: float | None = None) -> Landing | None:
+        """The landing, or None when the leader has gone. Raises TimeoutError."""
+        if not self._landed.is_set():
+            async with asyncio.timeout(timeout_s):
+                await self._landed.wait()
+        return self.landing

@@ -1,0 +1,308 @@
+"""Compiles a DistributionConfig into what the edge works with: origins and ordered behaviors, as immutable values.
+
+The input has CloudFormation's shape (AWS::CloudFront::Distribution, plain lists). CloudFormation passes numbers and
+booleans as text too, so both are taken. What is missing has CloudFront's default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from nearpoint.edge.behavior import PathPattern, compile_pattern
+from nearpoint.edge.managed import MANAGED_POLICIES
+from nearpoint.edge.policies import (
+    ALL,
+    CachePolicy,
+    Forwarding,
+    Policies,
+    compile_cache_policy,
+    forwarded_values,
+    origin_request_policy,
+    ttl_of,
+)
+from nearpoint.edge.properties import ConfigError, flag_of, list_of, number_of, required_text, text_of, texts_of
+
+EventType = Literal["viewer-request", "origin-request", "origin-response", "viewer-response"]
+EVENT_TYPES: tuple[EventType, ...] = ("viewer-request", "origin-request", "origin-response", "viewer-response")
+ALL_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"})
+READ_METHODS = frozenset({"GET", "HEAD"})
+ERROR_TTL_S = 10  # CloudFront Developer Guide, "How long CloudFront caches errors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Association:
+    """A Lambda@Edge function at its place in a request's life."""
+
+    event_type: EventType
+    function_arn: str
+    include_body: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where content comes from. Ports and time-outs are those of CustomOriginConfig, or CloudFront's for S3."""
+
+    id: str
+    kind: Literal["custom", "s3"]
+    domain: str
+    path: str = ""
+    protocol: Literal["http-only", "https-only", "match-viewer"] = "https-only"
+    http_port: int = 80
+    https_port: int = 443
+    custom_headers: tuple[tuple[str, str], ...] = ()
+    ssl_protocols: tuple[str, ...] = ("TLSv1.2",)
+    connect_timeout_s: float = 10
+    connection_attempts: int = 3
+    read_timeout_s: float = 30
+    keepalive_timeout_s: float = 5
+    access_control_id: str | None = None
+    access_identity: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behavior:
+    """How requests whose path matches are served. `pattern` is None for the default behavior."""
+
+    pattern: PathPattern | None
+    origin: Origin
+    viewer_protocol: Literal["allow-all", "https-only", "redirect-to-https"] = "allow-all"
+    allowed_methods: frozenset[str] | None = READ_METHODS  # None: every method
+    cached_methods: frozenset[str] = READ_METHODS
+    cache: CachePolicy
+    forward: Forwarding
+    compress: bool = False
+    functions: Mapping[EventType, Association]
+
+    @property
+    def name(self) -> str:
+        """The pattern, or `default`."""
+        return self.pattern.text if self.pattern else "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorResponse:
+    """What to answer in place of an origin's error, and how long to keep the error."""
+
+    status: int
+    response_status: int | None = None
+    page_path: str | None = None
+    min_ttl_s: float = ERROR_TTL_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """A distribution, ready to serve. `hosts` are its domain and aliases, in lower case."""
+
+    id: str
+    domain: str
+    hosts: tuple[str, ...]
+    enabled: bool = True
+    default_root_object: str = ""
+    behaviors: tuple[Behavior, ...]  # in order, the default behavior last
+    errors: Mapping[int, ErrorResponse]
+    standalone: bool = False
+
+
+def compile_distribution(
+    *, distribution_id: str, domain: str, config: Mapping[str, Any], policies: Policies | None = None
+) -> Distribution:
+    """Compile one DistributionConfig. `policies` are the account's own cache and origin request policies by id.
+
+    Raises ConfigError, which names the property at fault.
+    """
+    known = {**MANAGED_POLICIES, **(policies or {})}
+    origins: dict[str, Origin] = {}
+    for at, item in enumerate(list_of(config, "Origins", "")):
+        origin = _origin(item, f"Origins[{at}]")
+        if origin.id in origins:
+            raise ConfigError(f"Origins[{at}].Id", f"{origin.id!r} is used twice")
+        origins[origin.id] = origin
+    if not origins:
+        raise ConfigError("Origins", "at least one origin is required")
+    behaviors = [
+        _behavior(item, f"CacheBehaviors[{at}]", origins, known)
+        for at, item in enumerate(list_of(config, "CacheBehaviors", ""))
+    ]
+    default = config.get("DefaultCacheBehavior")
+    if not isinstance(default, Mapping):
+        raise ConfigError("DefaultCacheBehavior", "is required")
+    behaviors.append(_behavior(default, "DefaultCacheBehavior", origins, known))
+    aliases = [*texts_of(config, "Aliases", ""), *texts_of(config, "CNAMEs", "")]
+    return Distribution(
+        id=distribution_id,
+        domain=domain,
+        hosts=(domain.lower(), *(alias.lower() for alias in aliases)),
+        enabled=flag_of(config, "Enabled", True, ""),
+        default_root_object=text_of(config, "DefaultRootObject", "").lstrip("/"),
+        behaviors=tuple(behaviors),
+        errors={
+            error.status: error
+            for at, item in enumerate(list_of(config, "CustomErrorResponses", ""))
+            for error in [_error_response(item, f"CustomErrorResponses[{at}]")]
+        },
+    )
+
+
+def standalone_distribution(*, host: str, port: int, tls: bool, path: str = "") -> Distribution:
+    """The stand-alone edge: one origin, every method, the query string in the key, freshness from the origin alone."""
+    origin = Origin(
+        id="origin",
+        kind="custom",
+        domain=host,
+        path=path.rstrip("/"),
+        protocol="https-only" if tls else "http-only",
+        http_port=port,
+        https_port=port,
+    )
+    behavior = Behavior(
+        pattern=None,
+        origin=origin,
+        allowed_methods=None,
+        cache=CachePolicy(
+            default_ttl_s=0, max_ttl_s=float("inf"), gzip=True, brotli=True, queries=ALL, explicit_only=True
+        ),
+        forward=Forwarding(headers=ALL, cookies=ALL, queries=ALL),
+        functions={},
+    )
+    return Distribution(id="standalone", domain=host, hosts=(), behaviors=(behavior,), errors={}, standalone=True)
+
+
+def with_origin_timeouts(distribution: Distribution, *, connect_s: float, read_s: float, attempts: int) -> Distribution:
+    """The same distribution with other time-outs for every origin."""
+
+    def changed(behavior: Behavior) -> Behavior:
+        origin = replace(
+            behavior.origin, connect_timeout_s=connect_s, read_timeout_s=read_s, connection_attempts=attempts
+        )
+        return replace(behavior, origin=origin)
+
+    return replace(distribution, behaviors=tuple(changed(behavior) for behavior in distribution.behaviors))
+
+
+def _origin(item: Any, where: str) -> Origin:
+    if not isinstance(item, Mapping):
+        raise ConfigError(where, "must be an object")
+    custom = item.get("CustomOriginConfig")
+    s3 = item.get("S3OriginConfig")
+    if custom is not None and s3 is not None:
+        raise ConfigError(where, "has both CustomOriginConfig and S3OriginConfig")
+    path = text_of(item, "OriginPath", "", where)
+    if path and (not path.startswith("/") or path.endswith("/")):
+        raise ConfigError(f"{where}.OriginPath", "must begin with / and not end with /")
+    domain = required_text(item, "DomainName", where).lower()
+    if "/" in domain or ":" in domain or " " in domain:
+        raise ConfigError(f"{where}.DomainName", "must be a host name without scheme, port or path")
+    base = Origin(
+        id=required_text(item, "Id", where),
+        kind="s3" if custom is None else "custom",
+        domain=domain,
+        path=path,
+        custom_headers=tuple(
+            (required_text(header, "HeaderName", where), text_of(header, "HeaderValue", "", where))
+            for header in list_of(item, "OriginCustomHeaders", where)
+        ),
+        connect_timeout_s=number_of(item, "ConnectionTimeout", 10, where, between=(1, 10)),
+        connection_attempts=int(number_of(item, "ConnectionAttempts", 3, where, between=(1, 3))),
+        access_control_id=text_of(item, "OriginAccessControlId", "", where) or None,
+        access_identity=text_of(s3, "OriginAccessIdentity", "", where) if isinstance(s3, Mapping) else "",
+    )
+    if custom is None:
+        return base
+    if not isinstance(custom, Mapping):
+        raise ConfigError(f"{where}.CustomOriginConfig", "must be an object")
+    inside = f"{where}.CustomOriginConfig"
+    protocol = required_text(custom, "OriginProtocolPolicy", inside)
+    if protocol not in ("http-only", "https-only", "match-viewer"):
+        text = f"{protocol!r} is not http-only, https-only or match-viewer"
+        raise ConfigError(f"{inside}.OriginProtocolPolicy", text)
+    return replace(
+        base,
+        protocol=protocol,  # type: ignore[arg-type]
+        http_port=int(number_of(custom, "HTTPPort", 80, inside, between=(1, 65535))),
+        https_port=int(number_of(custom, "HTTPSPort", 443, inside, between=(1, 65535))),
+        read_timeout_s=number_of(custom, "OriginReadTimeout", 30, inside, between=(1, 120)),
+        keepalive_timeout_s=number_of(custom, "OriginKeepaliveTimeout", 5, inside, between=(1, 120)),
+        ssl_protocols=tuple(texts_of(custom, "OriginSSLProtocols", inside)) or ("TLSv1.2",),
+    )
+
+
+def _behavior(item: Any, where: str, origins: Mapping[str, Origin], policies: Policies) -> Behavior:
+    if not isinstance(item, Mapping):
+        raise ConfigError(where, "must be an object")
+    target = required_text(item, "TargetOriginId", where)
+    if target not in origins:
+        raise ConfigError(f"{where}.TargetOriginId", f"no origin has the id {target!r}")
+    viewer_protocol = required_text(item, "ViewerProtocolPolicy", where)
+    if viewer_protocol not in ("allow-all", "https-only", "redirect-to-https"):
+        raise ConfigError(
+            f"{where}.ViewerProtocolPolicy", f"{viewer_protocol!r} is not allow-all, https-only or redirect-to-https"
+        )
+    allowed = frozenset(texts_of(item, "AllowedMethods", where)) or READ_METHODS
+    if allowed not in (READ_METHODS, READ_METHODS | {"OPTIONS"}, ALL_METHODS):
+        raise ConfigError(f"{where}.AllowedMethods", "must be GET, HEAD or GET, HEAD, OPTIONS or all seven methods")
+    cached = frozenset(texts_of(item, "CachedMethods", where)) or READ_METHODS
+    if cached not in (READ_METHODS, READ_METHODS | {"OPTIONS"}) or not cached <= allowed:
+        raise ConfigError(f"{where}.CachedMethods", "must be GET, HEAD or GET, HEAD, OPTIONS, and allowed")
+    legacy = item.get("ForwardedValues")
+    cache_id = text_of(item, "CachePolicyId", "", where)
+    if cache_id:
+        policy = policies.get(cache_id)
+        if policy is None or "ParametersInCacheKeyAndForwardedToOrigin" not in policy:
+            raise ConfigError(f"{where}.CachePolicyId", f"no cache policy has the id {cache_id!r}")
+        cache = compile_cache_policy(policy)
+        forward = origin_request_policy(text_of(item, "OriginRequestPolicyId", "", where), policies, where)
+    elif isinstance(legacy, Mapping):
+        cache, forward = forwarded_values(item, legacy, where)
+    else:
+        raise ConfigError(where, "needs ForwardedValues or CachePolicyId")
+    pattern = None
+    if where != "DefaultCacheBehavior":
+        pattern = compile_pattern(required_text(item, "PathPattern", where))
+    return Behavior(
+        pattern=pattern,
+        origin=origins[target],
+        viewer_protocol=viewer_protocol,  # type: ignore[arg-type]
+        allowed_methods=allowed,
+        cached_methods=cached,
+        cache=cache,
+        forward=forward,
+        compress=flag_of(item, "Compress", False, where),
+        functions=_functions(item, where),
+    )
+
+
+def _functions(item: Mapping[str, Any], where: str) -> dict[EventType, Association]:
+    functions: dict[EventType, Association] = {}
+    for at, entry in enumerate(list_of(item, "LambdaFunctionAssociations", where)):
+        inside = f"{where}.LambdaFunctionAssociations[{at}]"
+        event_type = required_text(entry, "EventType", inside)
+        if event_type not in EVENT_TYPES:
+            raise ConfigError(f"{inside}.EventType", f"{event_type!r} is not one of {', '.join(EVENT_TYPES)}")
+        if event_type in functions:
+            raise ConfigError(f"{inside}.EventType", f"a second function for {event_type}")
+        functions[event_type] = Association(
+            event_type=event_type,
+            function_arn=required_text(entry, "LambdaFunctionARN", inside),
+            include_body=flag_of(entry, "IncludeBody", False, inside),
+        )
+    return functions
+
+
+def _error_response(item: Any, where: str) -> ErrorResponse:
+    if not isinstance(item, Mapping):
+        raise ConfigError(where, "must be an object")
+    status = int(number_of(item, "ErrorCode", None, where, between=(400, 599)))
+    page = text_of(item, "ResponsePagePath", "", where) or None
+    response_status = item.get("ResponseCode")
+    if (page is None) != (response_status in (None, "")):
+        raise ConfigError(where, "ResponseCode and ResponsePagePath come together")
+    if page is not None and not page.startswith("/"):
+        raise ConfigError(f"{where}.ResponsePagePath", "must begin with /")
+    return ErrorResponse(
+        status=status,
+        response_status=None if page is None else int(number_of(item, "ResponseCode", None, where, between=(200, 599))),
+        page_path=page,
+        min_ttl_s=ttl_of(item, "ErrorCachingMinTTL", ERROR_TTL_S, where),
+    )

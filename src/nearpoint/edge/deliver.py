@@ -1,0 +1,95 @@
+"""From a stored or arriving answer to what this viewer asked for: conditions, ranges, HEAD, and the edge's fields."""
+
+from __future__ import annotations
+
+from nearpoint.edge.conditional import UNSATISFIABLE, Condition, Part, check_conditions, choose_part
+from nearpoint.edge.entry import Entry
+from nearpoint.edge.fill import Fill
+from nearpoint.edge.visit import Answer
+from nearpoint.wire.message import Body, BytesBody, Headers, Request, Response
+
+CACHE_NAME = "nearpoint"
+Fields = list[tuple[str, str]]
+_NOT_IN_304 = frozenset({"content-type", "content-encoding", "content-language", "content-disposition"})
+
+
+def fields_304(fields: Fields) -> Fields:
+    """The fields that go with a 304 (RFC 9110 §15.4.5): none that describe a body that isn't sent."""
+    return [(name, value) for name, value in fields if name.lower() not in _NOT_IN_304]
+
+
+def from_entry(request: Request, entry: Entry, *, now: float, result: str, note: str) -> Answer:
+    """The answer from a stored entry."""
+    answer = shaped(request, entry.status, entry.headers(), len(entry.body))
+    if isinstance(answer, Part):
+        part = answer
+        body = entry.body[part.first : part.last + 1]
+        answer = Answer(status=206, fields=[*entry.headers(), ("Content-Range", part.content_range)])
+        _give(answer, request, BytesBody(body), part.length)
+    elif answer is None:
+        answer = Answer(status=entry.status, fields=list(entry.headers()))
+        _give(answer, request, BytesBody(entry.body), len(entry.body))
+    answer.result, answer.status_note, answer.age_s = result, note, entry.age_s(now)
+    return answer
+
+
+def from_fill(request: Request, status: int, fields: Fields, fill: Fill, *, result: str, note: str) -> Answer:
+    """The answer from a body that is still arriving. Only while the fill is whole."""
+    answer = shaped(request, status, Headers(fields), fill.length)
+    if isinstance(answer, Part):
+        part = answer
+        answer = Answer(status=206, fields=[*fields, ("Content-Range", part.content_range)])
+        _give(answer, request, fill.reader(part.first, part.length), part.length)
+    elif answer is None:
+        answer = Answer(status=status, fields=fields)
+        _give(answer, request, fill.reader(), fill.length)
+    answer.result, answer.status_note = result, note
+    return answer
+
+
+def shaped(request: Request, status: int, headers: Headers, size: int | None) -> Answer | Part | None:
+    """What the request's conditions and range make of a whole answer.
+
+    An Answer (304, 412, 416) without a body, the Part to send, or None: all of it.
+    """
+    if status != 200 or request.method not in ("GET", "HEAD"):
+        return None
+    condition = check_conditions(request.headers, headers)
+    if condition is Condition.NOT_MODIFIED:
+        return Answer(status=304, fields=fields_304(list(headers)))
+    if condition is Condition.FAILED:
+        return Answer(status=412, fields=[])
+    if size is None or request.method != "GET":
+        return None
+    part = choose_part(request.headers, headers, size)
+    if part == UNSATISFIABLE:
+        return Answer(status=416, fields=[("Content-Range", f"bytes */{size}")])
+    return part if isinstance(part, Part) else None
+
+
+def _give(answer: Answer, request: Request, body: Body, length: int | None) -> None:
+    if request.method == "HEAD":
+        answer.content_length = length
+    else:
+        answer.body = body
+
+
+def viewer_bytes(answer: Answer) -> int:
+    """About how many bytes an answer takes on the wire, as far as that is known when it begins."""
+    return 300 + sum(len(name) + len(value) + 4 for name, value in answer.fields) + (answer.body.length or 0)
+
+
+def viewer_response(answer: Answer, *, request_id: str, pop: str) -> Response:
+    """The response as the viewer sees it: the answer with the edge's own fields, in CloudFront's words."""
+    headers = Headers(answer.fields)
+    if answer.content_length is not None:
+        headers.set("Content-Length", str(answer.content_length))
+    result = answer.result
+    headers.add("X-Cache", f"{result} from cloudfront")
+    headers.add("X-Amz-Cf-Pop", pop)
+    headers.add("X-Amz-Cf-Id", request_id)
+    if answer.age_s is not None:
+        headers.set("Age", str(answer.age_s))
+    if answer.status_note:
+        headers.add("Cache-Status", f"{CACHE_NAME}; {answer.status_note}")
+    return Response(answer.status, headers, answer.body)

@@ -1,0 +1,363 @@
+"""The edge. Read this first: the life of a request, phase by phase.
+
+    receive   the distribution by Host, the behavior by path, the cache key
+    refuse    what the distribution does not allow: plain HTTP, the method, a body with GET
+    look up   fresh → a hit; stale → served at once or revalidated, as the origin has said
+    lead      one request to the origin for all who ask at the same time; the others follow   (transfer)
+    ask       the origin-request function, then the origin, with its attempts and time-outs   (origin)
+    keep      store it, or name the reason why not                                  (storable, transfer)
+    deliver   conditions and ranges, an error page of the distribution's own, the fields that viewers see
+
+A fresh hit that has been served before does not come this way at all: `hot` answers it. Every decision is made by a
+pure function in its own file; this shell carries them out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
+
+from nearpoint.edge.answers import own_page, result_word
+from nearpoint.edge.behavior import choose_behavior
+from nearpoint.edge.bounds import Bounds
+from nearpoint.edge.cache import MemoryCache
+from nearpoint.edge.collapse import Landing, Private, Stored, Trouble
+from nearpoint.edge.config import Distribution
+from nearpoint.edge.deliver import from_entry, from_fill, viewer_response
+from nearpoint.edge.entry import Entry
+from nearpoint.edge.errors import redirect_to_https
+from nearpoint.edge.hot import HotPaths, LogHit, hot_names
+from nearpoint.edge.ids import request_ids
+from nearpoint.edge.invalidation import PathInvalidation
+from nearpoint.edge.key import cache_key
+from nearpoint.edge.origin import OriginAsker
+from nearpoint.edge.ports import FunctionRunner, OriginFetch
+from nearpoint.edge.storable import Why
+from nearpoint.edge.transfer import Transfer, may_be_stale
+from nearpoint.edge.visit import ERROR, HIT, MISS, REDIRECT, Answer, Visit, answer_of, variant_of
+from nearpoint.wire.message import BytesBody, Headers, Request, Response
+from nearpoint.wire.server import Instant
+
+URL_BYTES_MAX = 8_192  # CloudFront quotas: the length of a URL, and of a request's header fields
+HEADERS_BYTES_MAX = 20_480
+
+# now, when the request began, the request, its answer, its id
+LogAnswer = Callable[[float, float, Request, Answer, str], None]
+
+
+class Edge:
+    """One location's edge. `pop` is what X-Amz-Cf-Pop says, as in `FRA56-P1`.
+
+    `load` gives it distributions and invalidations; `handle` serves any request; `instant(scheme)` is the server's hook
+    for fresh hits. `log_hit` is called for each request that the hook answers, `log_answer` for every other.
+    """
+
+    def __init__(
+        self,
+        *,
+        fetch: OriginFetch,
+        functions: FunctionRunner | None = None,
+        pop: str = "LOC50-P1",
+        bounds: Bounds | None = None,
+        clock: Callable[[], float] = time.time,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+        log_hit: LogHit | None = None,
+        log_answer: LogAnswer | None = None,
+    ) -> None:
+        self.bounds = bounds if bounds is not None else Bounds()
+        self.pop = pop
+        self.via = f"1.1 {sha256(pop.encode() + random_bytes(8)).hexdigest()[:32]}.cloudfront.net (CloudFront)"
+        self.results: dict[str, int] = {}  # answers by X-Cache's first word, those of the hook not counted
+        self._clock = clock
+        self._ids = request_ids(random_bytes)
+        self._log_answer = log_answer
+        self._hot = HotPaths(clock=clock, ids=self._ids, pop=pop, log=log_hit)
+        self.cache = MemoryCache(self.bounds.cache_bytes_max, on_drop=self._hot.forget)
+        self._transfer = Transfer(
+            asker=OriginAsker(fetch=fetch, functions=functions, via=self.via),
+            cache=self.cache,
+            bounds=self.bounds,
+            clock=clock,
+            via=self.via,
+        )
+        self._by_host: Mapping[str, Distribution] = {}
+        self._default: Distribution | None = None
+
+    # --- what it serves
+
+    def load(
+        self,
+        distributions: Iterable[Distribution],
+        invalidations: Mapping[str, Iterable[PathInvalidation]] | None = None,
+        *,
+        default: Distribution | None = None,
+    ) -> None:
+        """Serve these distributions from now on; `default` answers for every other Host.
+
+        `invalidations` are by distribution id; those that are known already are skipped.
+        """
+        by_host = {host: distribution for distribution in distributions for host in distribution.hosts}
+        news = [self.cache.invalidate(of, listed) for of, listed in (invalidations or {}).items()]
+        if by_host != self._by_host or default != self._default:
+            self._transfer.forget_remembered()
+            self._hot.clear()
+        elif any(news):
+            self._hot.clear()
+        self._by_host, self._default = by_host, default
+
+    def serves(self, host: str) -> bool:
+        """Whether a distribution answers for this Host (lower case, no port)."""
+        return self._default is not None or host in self._by_host
+
+    def instant(self, scheme: str) -> Instant:
+        """The hook for a server whose viewers come by `http` or `https`."""
+        return self._hot.instant(scheme)
+
+    @property
+    def hot_hits(self) -> int:
+        """How many requests the hook has answered."""
+        return self._hot.hits
+
+    async def close(self) -> None:
+        """Stop what runs in the background."""
+        await self._transfer.close()
+
+    # --- the phases
+
+    async def handle(self, request: Request) -> Response:
+        """Serve one request. Raises only what reading the request's body raises."""
+        started_at = self._clock()
+        request_id = next(self._ids).decode()
+        visit = self._receive(request, request_id)
+        if isinstance(visit, Visit):
+            answer = self._refuse(visit) or await self._answer(visit)
+            if answer.status >= 400 and visit.distribution.errors:
+                answer = await self._with_error_page(visit, answer)
+        else:
+            answer = visit
+        self.results[answer.result] = self.results.get(answer.result, 0) + 1
+        if self._log_answer is not None:
+            self._log_answer(self._clock(), started_at, request, answer, request_id)
+        return viewer_response(answer, request_id=request_id, pop=self.pop)
+
+    def _receive(self, request: Request, request_id: str) -> Visit | Answer:
+        target, host = request.target, request.host
+        if not target.startswith("/"):
+            scheme, mark, rest = target.partition("://")
+            if mark and scheme.lower() in ("http", "https"):  # absolute form: its authority wins (RFC 9112 §3.2.2)
+                authority, slash, path = rest.partition("/")
+                host, target = authority.rpartition("@")[2].partition(":")[0].lower(), slash + path or "/"
+            elif not (target == "*" and request.method == "OPTIONS"):
+                return own_page(400, request_id, reason="bad-target", via=self.via)
+        distribution = self._by_host.get(host, self._default)
+        if distribution is None:
+            detail = "No distribution has this host name."
+            return own_page(403, request_id, reason="unknown-host", via=self.via, detail=detail)
+        path, _, query = target.partition("?")
+        if path == "/" and distribution.default_root_object:
+            path = "/" + distribution.default_root_object
+        return self._visit(request, request_id, distribution, path=path, query=query)
+
+    def _visit(
+        self,
+        request: Request,
+        request_id: str,
+        distribution: Distribution,
+        *,
+        path: str,
+        query: str,
+        inner: bool = False,
+    ) -> Visit:
+        behavior = choose_behavior(distribution.behaviors, path)
+        why_not: Why | None = None
+        if request.method not in behavior.cached_methods:
+            why_not = Why.METHOD
+        elif not isinstance(request.body, BytesBody) or request.body.data:
+            why_not = Why.REQUEST_BODY
+        elif behavior.cache.disabled and not distribution.errors:
+            why_not = Why.CACHING_DISABLED
+        return Visit(
+            request=request,
+            request_id=request_id,
+            distribution=distribution,
+            behavior=behavior,
+            path=path,
+            query=query,
+            inner=inner,
+            why_not=why_not,
+            key=cache_key(
+                distribution_id=distribution.id,
+                policy=behavior.cache,
+                method="GET" if request.method in ("PUT", "POST", "PATCH", "DELETE") else request.method,
+                path=path,
+                query=query,
+                headers=request.headers,
+            ),
+        )
+
+    def _refuse(self, visit: Visit) -> Answer | None:
+        request, behavior = visit.request, visit.behavior
+
+        def page(status: int, reason: str, detail: str = "") -> Answer:
+            return own_page(status, visit.request_id, reason=reason, via=self.via, detail=detail)
+
+        if request.method == "CONNECT":
+            return page(405, "method")
+        if visit.distribution.standalone:
+            return None
+        if not visit.distribution.enabled:
+            return page(403, "disabled", "The distribution is disabled.")
+        if len(request.target) > URL_BYTES_MAX:
+            return page(414, "url-too-long")
+        if sum(len(name) + len(value) + 4 for name, value in request.headers) > HEADERS_BYTES_MAX:
+            return page(494, "headers-too-large")
+        if request.scheme == "http" and behavior.viewer_protocol == "redirect-to-https":
+            response = redirect_to_https(request.host, request.target)
+            return answer_of(response, result=REDIRECT, note="fwd=bypass; detail=redirect", via=self.via)
+        if request.scheme == "http" and behavior.viewer_protocol == "https-only":
+            return page(403, "https-only", "This address is served over HTTPS only.")
+        if behavior.allowed_methods is not None and request.method not in behavior.allowed_methods:
+            return page(403, "method", "The distribution does not allow the HTTP method of this request.")
+        if visit.why_not is Why.REQUEST_BODY and request.method in ("GET", "HEAD"):
+            return page(403, "request-body", "A GET request must not have a body.")
+        return None
+
+    async def _answer(self, visit: Visit) -> Answer:
+        transfer = self._transfer
+        if visit.why_not is not None:
+            return await transfer.pass_on(visit, visit.why_not)
+        forwarded = transfer.asker.forwarded(visit, storing=True)
+        while True:
+            now = self._clock()
+            entry = self._look_up(visit, forwarded)
+            if entry is not None:
+                if now < entry.fresh_until:
+                    return self._hit(visit, entry, now)
+                if now < entry.stale_while_until:
+                    if visit.key not in transfer.flights:
+                        transfer.spawn(transfer.lead(visit, forwarded, entry))
+                    return self._stale(visit, entry, "stale-while-revalidate")
+                if now < entry.retry_at:
+                    return self._stale(visit, entry, "stale-if-error")
+            else:
+                why = transfer.remembers(visit.key, now)
+                if why is not None:
+                    return await transfer.pass_on(visit, why, remembered=True)
+                if visit.request.method == "HEAD":
+                    return await transfer.pass_on(visit, Why.METHOD)
+            followed = visit.key in transfer.flights
+            try:
+                landing = await self._landing(visit, forwarded, entry, now)
+            except TimeoutError:
+                assert entry is not None
+                return self._stale(visit, entry, "origin-slow")
+            answer = await self._settle(visit, forwarded, entry, landing, followed=followed)
+            if answer is not None:
+                return answer
+
+    async def _landing(self, visit: Visit, forwarded: Headers, entry: Entry | None, now: float) -> Landing | None:
+        """What the flight for this key comes to, led by this visit if nobody else does.
+
+        Raises TimeoutError when there is a stale answer to give and the origin takes too long.
+        """
+        transfer = self._transfer
+        flight = transfer.flights.get(visit.key)
+        stand_in = entry is not None and may_be_stale(entry, now, unreachable=True)
+        if flight is not None:
+            left_s = max(0.0, flight.started_at + self.bounds.stale_wait_s - now)
+            return await flight.wait(left_s if stand_in else None)
+        if not stand_in:
+            return await transfer.lead(visit, forwarded, entry)
+        task = transfer.spawn(transfer.lead(visit, forwarded, entry))
+        done, _ = await asyncio.wait({task}, timeout=self.bounds.stale_wait_s)
+        if not done:
+            raise TimeoutError
+        landing: Landing = task.result()
+        return landing
+
+    async def _settle(
+        self, visit: Visit, forwarded: Headers, entry: Entry | None, landing: Landing | None, *, followed: bool
+    ) -> Answer | None:
+        """This visit's answer from what a flight has come to; None: look again."""
+        transfer, request = self._transfer, visit.request
+        if landing is None:
+            return None
+        if isinstance(landing, Trouble):
+            if entry is not None and may_be_stale(entry, self._clock(), unreachable=landing.unreachable):
+                return self._stale(visit, entry, "stale-if-error")
+            return transfer.trouble(visit, landing, "uri-miss; collapsed" if followed else "uri-miss")
+        if isinstance(landing, Private):
+            return await transfer.pass_on(visit, landing.why, remembered=True) if followed else landing.answer
+        now = self._clock()
+        what = landing.entry if isinstance(landing, Stored) else landing
+        result = landing.result
+        note = landing.note
+        if followed:
+            fresh = now < landing.entry.fresh_until if isinstance(landing, Stored) else landing.freshness.fresh_s > 0
+            if what.variance and what.variant != variant_of(what.variance, forwarded):
+                return await transfer.pass_on(visit, Why.VARY) if visit.key in transfer.flights else None
+            if not fresh:
+                return await transfer.pass_on(visit, Why.NO_FRESHNESS)
+            result = HIT if result == MISS else result
+            note += "; collapsed"
+        result = result_word(visit, what.status, result)
+        if isinstance(landing, Stored):
+            answer = from_entry(request, landing.entry, now=now, result=result, note=note)
+            if landing.result == MISS and not followed and answer.age_s == 0:
+                answer.age_s = None
+            return answer
+        if not landing.fill.whole:
+            return await transfer.pass_on(visit, Why.TOO_LARGE)
+        return from_fill(request, landing.status, landing.fields, landing.fill, result=result, note=note)
+
+    def _look_up(self, visit: Visit, forwarded: Headers) -> Entry | None:
+        variance = self.cache.variance(visit.key)
+        return None if variance is None else self.cache.get(visit.key, variant_of(variance, forwarded))
+
+    def _hit(self, visit: Visit, entry: Entry, now: float) -> Answer:
+        """A fresh answer; the next request like this one may be answered by the hook."""
+        names = hot_names(visit, entry)
+        if names is not None:
+            self._hot.offer(
+                scheme=visit.request.scheme,
+                headers=visit.request.headers,
+                target=visit.request.target,
+                names=names,
+                entry=entry,
+                standalone=visit.distribution.standalone,
+            )
+        note = f"hit; ttl={int(entry.fresh_until - now)}"
+        result = result_word(visit, entry.status, HIT)
+        return from_entry(visit.request, entry, now=now, result=result, note=note)
+
+    def _stale(self, visit: Visit, entry: Entry, detail: str) -> Answer:
+        now = self._clock()
+        note = f"hit; ttl={int(entry.fresh_until - now)}; detail={detail}"
+        result = result_word(visit, entry.status, HIT)
+        return from_entry(visit.request, entry, now=now, result=result, note=note)
+
+    async def _with_error_page(self, visit: Visit, answer: Answer) -> Answer:
+        """The distribution's own page in the place of an error (CustomErrorResponses)."""
+        custom = visit.distribution.errors.get(answer.status)
+        if custom is None or custom.page_path is None or custom.response_status is None:
+            return answer
+        path, _, query = custom.page_path.partition("?")
+        request = Request(
+            "HEAD" if visit.request.method == "HEAD" else "GET",
+            custom.page_path,
+            Headers([("Host", visit.request.headers.get("host") or visit.distribution.domain)]),
+            scheme=visit.request.scheme,
+            client_ip=visit.request.client_ip,
+        )
+        page = await self._answer(
+            self._visit(request, visit.request_id, visit.distribution, path=path, query=query, inner=True)
+        )
+        if page.status != 200:
+            await page.body.close()
+            return answer
+        await answer.body.close()
+        page.status, page.result, page.status_note = custom.response_status, ERROR, answer.status_note
+        return page

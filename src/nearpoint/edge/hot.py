@@ -1,0 +1,314 @@
+"""The hot path: a fresh hit answered from prebuilt bytes, without a Request object or a task.
+
+What arrived on the wire leads straight to an entry: host, target, class of Accept-Encoding, and the raw values of the
+fields that the key or a Vary names. The ordinary path puts an entry in here when it has served it to such a request;
+whatever could make a difference (a range, a date condition, an unusual Connection field) goes the ordinary way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from nearpoint.edge.deliver import CACHE_NAME, fields_304
+from nearpoint.edge.entry import Entry, decode_fields, encode_fields
+from nearpoint.edge.key import encoding_class
+from nearpoint.edge.visit import ERROR, HIT, Visit
+from nearpoint.wire.framing import reason_phrase
+from nearpoint.wire.message import Headers
+from nearpoint.wire.server import Instant, Peer
+
+JOINED_BYTES_MAX = 16_384  # above it head and body are written as two buffers: no copy of the body
+PLACES_MAX = 16  # addresses on the wire that lead to one entry
+VARIED_MAX = 64  # combinations of field values under one address
+_MEMO_MAX = 4_096
+
+# What a header field is to the hot path.
+_IGNORED, _HOST, _ENCODING, _NONE_MATCH, _CONNECTION, _NAMED, _SLOW = range(7)
+_FIELDS = {
+    b"host": _HOST,
+    b"accept-encoding": _ENCODING,
+    b"if-none-match": _NONE_MATCH,
+    b"connection": _CONNECTION,
+    b"range": _SLOW,
+    b"if-match": _SLOW,
+    b"if-modified-since": _SLOW,
+    b"if-unmodified-since": _SLOW,
+    b"if-range": _SLOW,
+    b"expect": _SLOW,
+    b"upgrade": _SLOW,
+}
+# Fields that the edge changes by itself on the way to the origin, or that this path reads in its own way.
+NEVER_HOT = frozenset({"via", "x-forwarded-for", "x-forwarded-proto", "x-real-ip", "connection", "if-none-match"})
+
+URL_BYTES_MAX = 8_192  # CloudFront quotas; a longer one is refused on the ordinary path
+
+LogHit = Callable[[float, Peer, bytes, bytes, "list[tuple[bytes, bytes]]", "Ready", bytes, int], None]
+
+
+class Ready:
+    """An entry as bytes to send. The part that changes with time is made anew when Age moves on."""
+
+    __slots__ = (
+        "_base",
+        "_base_304",
+        "content_type",
+        "entry",
+        "etag",
+        "head",
+        "head_304",
+        "joined",
+        "places",
+        "result",
+        "tail",
+        "until",
+    )
+
+    def __init__(self, entry: Entry, *, pop: str, standalone: bool) -> None:
+        self.entry = entry
+        self.places: list[tuple[dict[object, Ready], object]] = []
+        self.result = ERROR if entry.status >= 400 and not standalone else HIT
+        edge = f"X-Cache: {self.result} from cloudfront\r\nX-Amz-Cf-Pop: {pop}\r\n".encode("latin-1")
+        line = f"HTTP/1.1 {entry.status} {reason_phrase(entry.status)}\r\n".encode("latin-1")
+        length = b"" if entry.status in (204, 304) else b"Content-Length: %d\r\n" % len(entry.body)
+        self._base = line + entry.fields + length + edge
+        fields = decode_fields(entry.fields)
+        self._base_304 = b"HTTP/1.1 304 Not Modified\r\n" + encode_fields(fields_304(fields)) + edge
+        headers = Headers(fields)
+        self.etag = (headers.get("etag") or "").encode("latin-1") if entry.status == 200 else b""
+        self.content_type = (headers.get("content-type") or "-").replace(" ", "%20")
+        self.joined = len(entry.body) <= JOINED_BYTES_MAX
+        self.tail = b"\r\n\r\n" + entry.body if self.joined else b"\r\n\r\n"
+        self.until = 0.0
+        self.head = b""
+        self.head_304 = b""
+
+    def renew(self, now: float) -> bool:
+        """Bring Age and Cache-Status up to date. False: no longer fresh."""
+        entry = self.entry
+        if now >= entry.fresh_until or entry.gone:
+            return False
+        age_s = entry.age_s(now)
+        moving = b"Age: %d\r\nCache-Status: %b; hit; ttl=%d\r\nX-Amz-Cf-Id: " % (
+            age_s,
+            CACHE_NAME.encode(),
+            int(entry.fresh_until - now),
+        )
+        self.head = self._base + moving
+        self.head_304 = self._base_304 + moving
+        self.until = min(entry.fresh_until, entry.born_at + age_s + 1)
+        return True
+
+
+def hot_names(visit: Visit, entry: Entry) -> list[str] | None:
+    """The request fields that tell this answer from others, or None: more than the request's bytes decides."""
+    request, behavior = visit.request, visit.behavior
+    if visit.inner or request.method == "OPTIONS" or behavior.cache.headers.mode in ("all", "all-except"):
+        return None
+    if "viewer-request" in behavior.functions or "viewer-response" in behavior.functions:
+        return None
+    if not request.target.startswith("/") or len(request.target) > URL_BYTES_MAX:
+        return None
+    error = visit.distribution.errors.get(entry.status)
+    if error is not None and error.page_path is not None:
+        return None
+    names = behavior.cache.headers.names | set(entry.variance)
+    if behavior.cache.cookies.mode != "none":
+        names |= {"cookie"}
+    return None if names & NEVER_HOT else sorted(names)
+
+
+class _Varied:
+    """An address whose answer depends on named fields."""
+
+    __slots__ = ("names", "ready")
+
+    def __init__(self, names: tuple[bytes, ...]) -> None:
+        self.names = names
+        self.ready: dict[object, Ready] = {}
+
+
+Place = dict[bytes, "Ready | _Varied"]
+
+
+class HotPaths:
+    """Every address that leads to a Ready. One for each worker."""
+
+    def __init__(
+        self, *, clock: Callable[[], float], ids: Iterator[bytes], pop: str, log: LogHit | None = None
+    ) -> None:
+        self.hits = 0
+        self._clock = clock
+        self._ids = ids
+        self._pop = pop
+        self._log = log
+        # scheme → host → a table of targets for each class of Accept-Encoding
+        self._hosts: dict[str, dict[bytes, tuple[Place, Place, Place, Place]]] = {"http": {}, "https": {}}
+        self._names = dict(_FIELDS)  # field names as spelled on the wire, learnt as they come
+        self._named: set[bytes] = set()
+        self._encodings: dict[bytes, int] = {}
+
+    def offer(
+        self, *, scheme: str, headers: Headers, target: str, names: Sequence[str], entry: Entry, standalone: bool
+    ) -> None:
+        """Let requests like this one, which the entry has just answered, be answered at once.
+
+        `names`: the request fields, in lower case, that the key or the entry's Vary tells apart; Host and
+        Accept-Encoding need not be among them.
+        """
+        connection = (headers.get("connection") or "").lower()
+        if connection not in ("", "keep-alive", "close") or len(headers.get_all("host")) > 1:
+            return
+        ready = entry.hot
+        if not isinstance(ready, Ready):
+            ready = entry.hot = Ready(entry, pop=self._pop, standalone=standalone)
+        if len(ready.places) >= PLACES_MAX:
+            return
+        host = (headers.get("host") or "").encode("latin-1")
+        tables = self._hosts[scheme].get(host)
+        if tables is None:
+            if len(self._hosts[scheme]) >= _MEMO_MAX:
+                return
+            tables = self._hosts[scheme][host] = ({}, {}, {}, {})
+        place = tables[encoding_class(headers.joined("accept-encoding"))]
+        address = target.encode("latin-1")
+        wanted = tuple(sorted({name.encode("latin-1") for name in names} - {b"host", b"accept-encoding"}))
+        if not wanted:
+            self._put(place, address, ready)  # type: ignore[arg-type]
+            return
+        values: list[bytes | None] = []
+        for name in wanted:
+            found = headers.get_all(name.decode("latin-1"))
+            if len(found) > 1:
+                return
+            values.append(found[0].encode("latin-1") if found else None)
+        varied = place.get(address)
+        if not isinstance(varied, _Varied) or varied.names != wanted:
+            varied = place[address] = _Varied(wanted)
+            if not self._named.issuperset(wanted):
+                self._named.update(wanted)
+                self._names = {**_FIELDS, **{name: _NAMED for name in self._named if name not in _FIELDS}}
+        if len(varied.ready) < VARIED_MAX:
+            self._put(varied.ready, tuple(values), ready)
+
+    def forget(self, entry: Entry) -> None:
+        """An entry has left the cache."""
+        ready = entry.hot
+        if isinstance(ready, Ready):
+            entry.hot = None
+            for place, address in ready.places:
+                if place.get(address) is ready:
+                    del place[address]
+            ready.places.clear()
+
+    def clear(self) -> None:
+        """Forget every address: behaviors have changed, or something has been invalidated."""
+        for hosts in self._hosts.values():
+            for tables in hosts.values():
+                for place in tables:
+                    for found in place.values():
+                        for ready in found.ready.values() if isinstance(found, _Varied) else (found,):
+                            ready.places.clear()
+                    place.clear()
+            hosts.clear()
+
+    @staticmethod
+    def _put(place: dict[object, Ready], address: object, ready: Ready) -> None:
+        if place.get(address) is not ready:
+            place[address] = ready
+            ready.places.append((place, address))
+
+    def _learn(self, name: bytes) -> int:
+        low = name.lower()
+        kind = _FIELDS.get(low, _NAMED if low in self._named else _IGNORED)
+        if len(self._names) < _MEMO_MAX:
+            self._names[name] = kind
+        return kind
+
+    def _encoding(self, value: bytes) -> int:
+        found = encoding_class(value.decode("latin-1"))
+        if len(self._encodings) < _MEMO_MAX and len(value) <= 128:
+            self._encodings[value] = found
+        return found
+
+    def instant(self, scheme: str) -> Instant:
+        """The hook for a server that speaks this scheme to viewers."""
+        hosts = self._hosts[scheme]
+        clock, ids, encodings = self._clock, self._ids, self._encodings
+        log = self._log
+
+        def answer(
+            method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], peer: Peer
+        ) -> bytes | Sequence[bytes] | None:
+            if method != b"GET" and method != b"HEAD":  # noqa: PLR1714 - twice as fast as `in`
+                return None
+            names = self._names
+            host = b""
+            encoding = 0
+            none_match: bytes | None = None
+            named: dict[bytes, bytes] | None = None
+            for name, value in headers:
+                kind = names.get(name)
+                if kind is None:
+                    kind = self._learn(name)
+                if not kind:
+                    continue
+                if kind == _HOST:
+                    host = value
+                elif kind == _ENCODING:
+                    if encoding:
+                        return None
+                    found = encodings.get(value)
+                    encoding = self._encoding(value) if found is None else found
+                elif kind == _NONE_MATCH:
+                    if none_match is not None:
+                        return None
+                    none_match = value
+                elif kind == _CONNECTION:
+                    if value.lower() not in (b"keep-alive", b"close"):
+                        return None
+                elif kind == _NAMED:
+                    if named is None:
+                        named = {}
+                    low = name.lower()
+                    if low in named:
+                        return None
+                    named[low] = value.rstrip(b" \t")
+                else:
+                    return None
+            tables = hosts.get(host)
+            if tables is None:
+                return None
+            ready = tables[encoding].get(target)
+            if ready is None:
+                return None
+            if type(ready) is not Ready:
+                assert isinstance(ready, _Varied)
+                values = tuple([named.get(name) for name in ready.names]) if named else (None,) * len(ready.names)
+                ready = ready.ready.get(values)
+                if ready is None:
+                    return None
+            now = clock()
+            if now >= ready.until and not ready.renew(now):
+                return None
+            if none_match is not None:
+                if none_match != ready.etag:
+                    return None
+                status = 304
+            else:
+                status = ready.entry.status
+            entry = ready.entry
+            if entry.uses < 3:
+                entry.uses += 1
+            self.hits += 1
+            request_id = next(ids)
+            if log is not None:
+                log(now, peer, method, target, headers, ready, request_id, status)
+            if status == 304:
+                return b"".join((ready.head_304, request_id, b"\r\n\r\n"))
+            if method == b"HEAD":
+                return b"".join((ready.head, request_id, b"\r\n\r\n"))
+            if ready.joined:
+                return b"".join((ready.head, request_id, ready.tail))
+            return (b"".join((ready.head, request_id, b"\r\n\r\n")), entry.body)
+
+        return answer

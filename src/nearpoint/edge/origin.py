@@ -1,0 +1,196 @@
+"""Asks the origin: the function of the behavior, then as many attempts as the origin allows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal
+
+from nearpoint.edge.collapse import Trouble
+from nearpoint.edge.config import Origin
+from nearpoint.edge.headers import origin_headers
+from nearpoint.edge.ports import Failed, FunctionCall, FunctionRunner, OriginFetch, OriginTarget, Respond
+from nearpoint.edge.visit import ERROR, Visit
+from nearpoint.wire.client import UpstreamError
+from nearpoint.wire.framing import MalformedHeadError
+from nearpoint.wire.message import Body, BytesBody, Headers, Request, Response, StreamBody
+
+BODY_FOR_FUNCTION_BYTES_MAX = 1_048_576  # Lambda@Edge, "Restrictions on edge functions": origin events
+IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrived:
+    """A response has begun. `generated`: a function made it. `authorized`: the request had an Authorization field."""
+
+    response: Response
+    generated: bool
+    authorized: bool
+    forwarded: Headers
+
+
+def target_of(origin: Origin, viewer_scheme: str) -> OriginTarget:
+    """Where a behavior's origin is, for a viewer that came by this scheme."""
+    scheme: Literal["http", "https"]
+    if origin.protocol == "match-viewer":
+        scheme = "http" if viewer_scheme == "http" else "https"
+    else:
+        scheme = "http" if origin.protocol == "http-only" else "https"
+    return OriginTarget(
+        kind=origin.kind,
+        scheme=scheme,
+        host=origin.domain,
+        port=origin.http_port if scheme == "http" else origin.https_port,
+        path=origin.path,
+        custom_headers=origin.custom_headers,
+        ssl_protocols=origin.ssl_protocols,
+        connect_timeout_s=origin.connect_timeout_s,
+        connection_attempts=origin.connection_attempts,
+        read_timeout_s=origin.read_timeout_s,
+        keepalive_timeout_s=origin.keepalive_timeout_s,
+        region=_s3_region(origin.domain) if origin.kind == "s3" else "",
+        auth_method="origin-access-identity" if origin.access_identity else "none",
+    )
+
+
+def _s3_region(domain: str) -> str:
+    """The Region in `bucket.s3.REGION.amazonaws.com`; us-east-1 where the name has none."""
+    labels = domain.removesuffix(".amazonaws.com").split(".")
+    return labels[-1] if len(labels) > 1 and labels[-1] != "s3" else "us-east-1"
+
+
+class OriginAsker:
+    """Carries requests to origins for the engine."""
+
+    def __init__(self, *, fetch: OriginFetch, functions: FunctionRunner | None, via: str) -> None:
+        self._fetch = fetch
+        self._functions = functions
+        self._via = via
+
+    def forwarded(self, visit: Visit, *, storing: bool) -> Headers:
+        """The headers that the visit's request has when it goes to the origin."""
+        return origin_headers(
+            viewer=visit.request.headers,
+            method=visit.request.method,
+            behavior=visit.behavior,
+            origin_host=origin_host(visit),
+            client_ip=visit.request.client_ip,
+            scheme=visit.request.scheme,
+            via=self._via,
+            standalone=visit.distribution.standalone,
+            storing=storing,
+        )
+
+    async def ask(self, visit: Visit, headers: Headers) -> Arrived | Trouble:
+        """Run the function, then ask the origin."""
+        target = target_of(visit.behavior.origin, visit.request.scheme)
+        request = Request(
+            visit.request.method,
+            visit.target,
+            headers,
+            visit.request.body,
+            scheme=target.scheme,
+            client_ip=visit.request.client_ip,
+        )
+        association = visit.behavior.functions.get("origin-request")
+        if association is not None:
+            if self._functions is None:
+                return Trouble(status=503, result=ERROR, reason="no-function-runner", unreachable=False)
+            body, truncated = None, False
+            if association.include_body:
+                body, truncated, request.body = await _beginning(request.body)
+            outcome = await self._functions.run_origin_request(
+                FunctionCall(
+                    association=association,
+                    distribution_id=visit.distribution.id,
+                    distribution_domain=visit.distribution.domain,
+                    request_id=visit.request_id,
+                    request=request,
+                    origin=target,
+                    body=body,
+                    body_truncated=truncated,
+                )
+            )
+            if isinstance(outcome, Failed):
+                return Trouble(status=outcome.status, result=outcome.result, reason=outcome.text, unreachable=False)
+            if isinstance(outcome, Respond):
+                return Arrived(response=outcome.response, generated=True, authorized=False, forwarded=headers)
+            request, target = outcome.request, outcome.origin
+        final = request.headers.copy()
+        for name, value in target.custom_headers:
+            final.set(name, value)
+        final.set("X-Amz-Cf-Id", visit.request_id)
+        authorized = "authorization" in headers and not visit.behavior.cache.headers.takes("authorization")
+        sent = Request(
+            request.method,
+            target.path + request.target,
+            final,
+            request.body,
+            scheme=target.scheme,
+            client_ip=visit.request.client_ip,
+        )
+        result = await self._attempts(target, sent)
+        if isinstance(result, Trouble):
+            return result
+        return Arrived(response=result, generated=False, authorized=authorized, forwarded=headers)
+
+    async def _attempts(self, target: OriginTarget, request: Request) -> Response | Trouble:
+        """Ask until an answer begins. A failure that the origin may have acted on is not repeated."""
+        attempts = target.connection_attempts
+        status, reason = 502, "connect"
+        while attempts > 0:
+            attempts -= 1
+            try:
+                async with asyncio.timeout(target.connect_timeout_s + target.read_timeout_s):
+                    return await self._fetch(target, request)
+            except UpstreamError as error:
+                reason = error.reason
+                status = 504 if reason == "timeout" else 502
+                again = error.retry_safe or (reason == "timeout" and _repeatable(request))
+            except MalformedHeadError:
+                return Trouble(status=502, result=ERROR, reason="request-malformed", unreachable=False)
+            except TimeoutError:
+                status, reason = 504, "timeout"
+                again = _repeatable(request)
+            if not again:
+                break
+        return Trouble(status=status, result=ERROR, reason=f"origin-{reason}", unreachable=True)
+
+
+def origin_host(visit: Visit) -> str:
+    """The Host that the behavior's origin is asked for."""
+    origin = visit.behavior.origin
+    target = target_of(origin, visit.request.scheme)
+    usual = 80 if target.scheme == "http" else 443
+    return origin.domain if target.port == usual else f"{origin.domain}:{target.port}"
+
+
+def _repeatable(request: Request) -> bool:
+    return request.method in IDEMPOTENT and isinstance(request.body, BytesBody)
+
+
+async def _beginning(body: Body) -> tuple[bytes, bool, Body]:
+    """What a function gets to see of a body, whether that is less than all, and the body for the origin."""
+    if isinstance(body, BytesBody):
+        limit = BODY_FOR_FUNCTION_BYTES_MAX
+        return body.data[:limit], len(body.data) > limit, body
+    parts: list[bytes] = []
+    size = 0
+    chunks = aiter(body)
+    async for chunk in chunks:
+        parts.append(chunk)
+        size += len(chunk)
+        if size > BODY_FOR_FUNCTION_BYTES_MAX:
+            break
+    else:
+        whole = b"".join(parts)
+        return whole, False, BytesBody(whole)
+
+    async def rest() -> AsyncIterator[bytes]:
+        for part in parts:
+            yield part
+        async for chunk in chunks:
+            yield chunk
+
+    return b"".join(parts)[:BODY_FOR_FUNCTION_BYTES_MAX], True, StreamBody(rest(), body.length, body.close)

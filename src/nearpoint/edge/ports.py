@@ -1,0 +1,92 @@
+"""What the edge needs of others. `node` hands these in; the stand-alone edge brings its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from nearpoint.edge.config import Association
+from nearpoint.wire.message import Request, Response
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginTarget:
+    """Where one request goes: the behavior's origin, or what a function has made of it.
+
+    `path` is put before the request's target; `custom_headers` are added to it. Times are in seconds.
+    """
+
+    kind: Literal["custom", "s3"]
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
+    path: str = ""
+    custom_headers: tuple[tuple[str, str], ...] = ()
+    ssl_protocols: tuple[str, ...] = ("TLSv1.2",)
+    connect_timeout_s: float = 10
+    connection_attempts: int = 3
+    read_timeout_s: float = 30
+    keepalive_timeout_s: float = 5
+    region: str = ""  # S3 origins
+    auth_method: Literal["origin-access-identity", "none"] = "none"  # S3 origins
+
+
+class OriginFetch(Protocol):
+    """Carries one request to an origin: one attempt, and the edge decides on the next.
+
+    The request is complete: Host, target with the origin's path, custom headers. Raises wire's UpstreamError.
+    """
+
+    async def __call__(self, target: OriginTarget, request: Request, /) -> Response: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionCall:
+    """One run of an origin-request function.
+
+    The request's target is the viewer's, without the origin's path; its headers are those that the origin would get,
+    without `X-Amz-Cf-Id` (which is `request_id`) and the origin's custom headers. Its body is for the origin: where
+    the association includes the body, `body` holds its beginning and the request's body is already in memory or gone.
+    """
+
+    association: Association
+    distribution_id: str
+    distribution_domain: str
+    request_id: str
+    request: Request
+    origin: OriginTarget
+    body: bytes | None = None
+    body_truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continue:
+    """Go on to the origin with this request. A replaced body is the request's."""
+
+    request: Request
+    origin: OriginTarget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Respond:
+    """The function answers; the origin is not asked."""
+
+    response: Response
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The function failed: the viewer gets `status`, and `result` in X-Cache before ` from cloudfront`.
+
+    `text` says what happened, for the log and not for the viewer.
+    """
+
+    status: int
+    result: str
+    text: str
+
+
+class FunctionRunner(Protocol):
+    """Runs Lambda@Edge functions. Never raises for what a function does."""
+
+    async def run_origin_request(self, call: FunctionCall, /) -> Continue | Respond | Failed: ...

@@ -1,0 +1,124 @@
+"""Whether an answer may be kept. Every no has a named reason, which shows in Cache-Status and in the log.
+
+RFC 9111 §3 with CloudFront's rules for errors and for no-store, no-cache and private (honoured where MinTTL is 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from nearpoint.edge.config import ErrorResponse
+from nearpoint.edge.directives import parse_cache_control
+from nearpoint.edge.freshness import Freshness, Source, judge
+from nearpoint.edge.policies import CachePolicy
+from nearpoint.edge.vary import Variance, vary_names
+from nearpoint.wire.message import Headers
+
+ERRORS_ALWAYS_KEPT = frozenset({404, 414, 500, 501, 502, 503, 504})
+ERRORS_KEPT_IF_TOLD = frozenset({400, 403, 405, 412, 415})
+# Statuses that may be kept without explicit freshness (RFC 9110 §15.1), less 206, which is not understood here yet.
+HEURISTIC = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501})
+KEPT_WHEN_TOLD = HEURISTIC | {302, 303, 307, 400, 403, 412, 415, 500, 502, 503, 504}
+
+
+class Why(Enum):
+    """Why an answer is not kept."""
+
+    METHOD = "method"
+    CACHING_DISABLED = "caching-disabled"
+    REQUEST_BODY = "request-body"
+    STATUS = "status"
+    PARTIAL = "partial"
+    NO_STORE = "no-store"
+    NO_CACHE = "no-cache"
+    PRIVATE = "private"
+    AUTHORIZATION = "authorization"
+    SET_COOKIE = "set-cookie"
+    VARY = "vary"
+    NO_FRESHNESS = "no-freshness"
+    NO_VALIDATOR = "no-validator"
+    TOO_LARGE = "too-large"
+    BODY_LIMIT = "fill-memory"
+    INCOMPLETE = "incomplete"
+    INVALIDATED = "invalidated"
+    ENCODING = "transfer-coding"
+    FUNCTION_FAILED = "function-failed"
+    REMEMBERED = "remembered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """The answer may be kept, this long, for requests of this variance."""
+
+    freshness: Freshness
+    variance: Variance
+
+
+Verdict = Keep | Why
+
+
+def decide(
+    *,
+    status: int,
+    headers: Headers,
+    policy: CachePolicy,
+    errors: Mapping[int, ErrorResponse],
+    authorized: bool,
+    requested_at: float,
+    received_at: float,
+) -> Verdict:
+    """Whether the answer to a GET may be kept.
+
+    `authorized`: the origin was sent an Authorization field that is not in the cache key (RFC 9111 §3.5).
+    """
+    custom = errors.get(status)
+    if policy.disabled and custom is None:
+        return Why.CACHING_DISABLED
+    if status == 206:
+        return Why.PARTIAL
+    if status not in KEPT_WHEN_TOLD:
+        return Why.STATUS
+    control = parse_cache_control(headers.get_all("cache-control"))
+    error_min_ttl_s = None
+    if not policy.explicit_only and status >= 400:
+        told = control.max_age_s is not None or control.s_maxage_s is not None or "expires" in headers
+        if custom is not None:
+            error_min_ttl_s = custom.min_ttl_s
+        elif status in ERRORS_ALWAYS_KEPT:
+            error_min_ttl_s = ErrorResponse(status=status).min_ttl_s
+        elif status in ERRORS_KEPT_IF_TOLD and told:
+            error_min_ttl_s = 0.0
+        elif status not in HEURISTIC:
+            return Why.STATUS
+    lowest_s = policy.min_ttl_s if error_min_ttl_s is None else error_min_ttl_s
+    if lowest_s <= 0 or policy.explicit_only:
+        if control.no_store:
+            return Why.NO_STORE
+        if control.private:
+            return Why.PRIVATE
+    elif control.no_store and error_min_ttl_s is not None and status >= 500:
+        return Why.NO_STORE  # a failure that asks not to be kept is believed, so it can't stick
+    if authorized and not (control.public or control.s_maxage_s is not None or control.must_revalidate):
+        return Why.AUTHORIZATION
+    if "set-cookie" in headers and "set-cookie" not in control.no_cache_fields:
+        return Why.SET_COOKIE
+    variance = vary_names(headers.get_all("vary"))
+    if variance is None:
+        return Why.VARY
+    freshness = judge(
+        headers=headers,
+        policy=policy,
+        requested_at=requested_at,
+        received_at=received_at,
+        error_min_ttl_s=error_min_ttl_s,
+    )
+    if freshness.source is Source.NONE:
+        return Why.NO_CACHE if control.no_cache else Why.NO_FRESHNESS
+    if freshness.source is Source.DEFAULT and status not in HEURISTIC and not control.public:
+        return Why.STATUS
+    lasts = freshness.fresh_s > 0 or freshness.stale_while_revalidate_s > 0
+    if not lasts and "etag" not in headers and "last-modified" not in headers:
+        return Why.NO_CACHE if control.no_cache else Why.NO_VALIDATOR
+    return Keep(freshness=freshness, variance=variance)
