@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from datetime import timezone
+from datetime import UTC
 
 from nearpoint.signing import canonical, keys
 from nearpoint.signing.regionset import is_region_set
@@ -49,14 +49,13 @@ _NOT_SIGNED = frozenset(
         "x-forwarded-proto",
     }
 )
-_utc = timezone.utc  # noqa: UP017 (the alias in `datetime` is an attribute look-up on the hot path)
 
 
 def _timestamp(now: datetime) -> str:
-    if now.tzinfo is not _utc:
+    if now.tzinfo is not UTC:
         if now.tzinfo is None:
             raise ValueError("now must carry a time zone")
-        now = now.astimezone(_utc)
+        now = now.astimezone(UTC)
     return now.strftime("%Y%m%dT%H%M%SZ")
 
 
