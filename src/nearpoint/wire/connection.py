@@ -680,6 +680,11 @@ class Connection(asyncio.Protocol):
         """Between requests, with nothing of the next one seen."""
         return self._active is None and not self._queue and not self._pending and not self._in_head
 
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The handler under way."""
+        return self._task
+
     def close_if_idle(self) -> None:
         """Close now unless a request is under way."""
         if self.idle and not self._lingering:

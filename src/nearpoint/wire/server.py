@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from nearpoint.wire.ticker import Ticker
 __all__ = ["Instant", "Peer", "RequestBodyError", "Server"]
 
 _BACKLOG = 4096
+_UNWIND_S = 1.0  # for cancelled handlers to let go of what they hold
 
 
 class Instant(Protocol):
@@ -89,17 +91,25 @@ class Server:
         self._listeners.clear()
         for connection in list(self._connections):
             connection.close_if_idle()
+        self._empty = asyncio.Event()
         try:
-            if self._connections:
-                self._empty = asyncio.Event()
-                async with asyncio.timeout(timeout_s):
-                    await self._empty.wait()
-        except TimeoutError:
-            pass
+            await self._emptied(timeout_s)
         finally:
-            for connection in list(self._connections):
+            left = list(self._connections)
+            tasks = [connection.task for connection in left if connection.task is not None]
+            for connection in left:
                 connection.kill()
             self.ticker.stop()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_UNWIND_S)
+        await self._emptied(_UNWIND_S)
+
+    async def _emptied(self, timeout_s: float) -> None:
+        assert self._empty is not None
+        if self._connections:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._empty.wait()
 
     @property
     def connection_count(self) -> int:
