@@ -1,0 +1,403 @@
+"""Stacks as callers see them: asked for, checked, started, found; and taken up again after a restart.
+
+What can be refused is refused before anything is written; the rest happens in a task per stack (`deployment`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import structlog
+from msgspec import Struct, field
+
+from nearpoint.awsproto.errors import AwsError
+from nearpoint.stack.deployment import STEPS, Deployment
+from nearpoint.stack.errors import TemplateError
+from nearpoint.stack.ledger import Ledger
+from nearpoint.stack.matching import matches_in_time
+from nearpoint.stack.parameters import Matcher, shown
+from nearpoint.stack.preparation import (
+    Prepared,
+    capabilities_needed,
+    check_capabilities,
+    imports_of,
+    prepare,
+    pseudo_parameters,
+)
+from nearpoint.stack.records import Previous, Stack
+from nearpoint.stack.services.context import Context
+from nearpoint.stack.template import Template, parse
+from nearpoint.stack.types import ATTRIBUTES
+from nearpoint.stack.types.base import BucketOperations, Means, ObjectReader
+
+log = structlog.get_logger("nearpoint.stack")
+
+STACK_NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")
+INLINE_BYTES_MAX = 51_200
+STACKS_MAX = 2000  # of a region
+TAGS_MAX = 50
+ON_FAILURE = ("ROLLBACK", "DELETE", "DO_NOTHING")
+UPDATABLE = (
+    "CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE",
+)  # fmt: skip
+DELETABLE = (
+    *UPDATABLE, "CREATE_FAILED", "CREATE_IN_PROGRESS", "DELETE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED",
+    "UPDATE_FAILED", "UPDATE_ROLLBACK_FAILED",
+)  # fmt: skip
+
+
+class StackRequest(Struct, frozen=True, kw_only=True):
+    """What a caller asks of a stack. For an update, None keeps what there is."""
+
+    name: str
+    region: str
+    template: str | None = None
+    parameters: dict[str, str] = field(default_factory=dict)
+    keep_parameters: tuple[str, ...] = ()  # `UsePreviousValue`
+    capabilities: tuple[str, ...] = ()
+    tags: dict[str, str] | None = None
+    on_failure: str = "ROLLBACK"
+    timeout_minutes: int | None = None
+    notification_arns: tuple[str, ...] = ()
+    role_arn: str | None = None
+    termination_protection: bool = False
+    client_request_token: str | None = None
+
+
+class Engine:
+    """The stacks of all regions of a world. `start` once; `close` before the process ends."""
+
+    def __init__(
+        self,
+        services: Context,
+        *,
+        reader: ObjectReader,
+        buckets: BucketOperations,
+        published: Callable[[float], Awaitable[bool]],
+        matcher: Matcher = matches_in_time,
+    ) -> None:
+        self.ledger = Ledger(services.state, services.now, services.random_bytes)
+        self._services = services
+        self._reader = reader
+        self._buckets = buckets
+        self._published = published
+        self._matcher = matcher
+        self._lock = asyncio.Lock()
+        self._deployments: dict[str, Deployment] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    # ------------------------------------------------------------------ life
+
+    async def resume(self) -> list[Stack]:
+        """Go on with every stack that a restart interrupted; answers them."""
+        await self.ledger.prune()
+        interrupted = [each for each in self.ledger.stacks() if each.status in STEPS]
+        for stack in interrupted:
+            log.info("going on", stack=stack.name, region=stack.region, status=stack.status)
+            self._start(stack)
+        return interrupted
+
+    async def close(self) -> None:
+        """Leave everything as it is on record; `resume` takes it up."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def settled(self, uuid: str) -> Stack:
+        """Wait until nothing is under way for that stack."""
+        while (task := self._tasks.get(uuid)) is not None:
+            await asyncio.wait((task,))
+        return self.ledger.stack(uuid)
+
+    def _means(self, region: str) -> Means:
+        return Means(
+            services=self._services,
+            region=region,
+            reader=self._reader,
+            buckets=self._buckets,
+            published=self._published,
+        )
+
+    def _start(self, stack: Stack) -> None:
+        deployment = Deployment(self.ledger, self._means(stack.region), stack.uuid)
+        self._deployments[stack.uuid] = deployment
+        task = asyncio.create_task(self._run(deployment, stack.uuid), name=f"stack {stack.name}")
+        self._tasks[stack.uuid] = task
+
+        def forget(finished: asyncio.Task[None]) -> None:
+            if self._tasks.get(stack.uuid) is finished:
+                del self._tasks[stack.uuid]
+                del self._deployments[stack.uuid]
+
+        task.add_done_callback(forget)
+
+    async def _run(self, deployment: Deployment, uuid: str) -> None:
+        pause_s = 0.5
+        while True:
+            try:
+                await deployment.run()
+            except Exception as error:
+                # The state store is away, most likely; every step can be taken again.
+                log.warning("stack step failed, trying again", stack=uuid, exc_info=error)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, 30.0)
+            else:
+                return
+
+    # ------------------------------------------------------------------ looking
+
+    def find(self, region: str, name_or_arn: str) -> Stack:
+        """Raises ValidationError where there is none."""
+        stack = self.ledger.find(region, name_or_arn)
+        if stack is None:
+            raise AwsError("ValidationError", f"Stack with id {name_or_arn} does not exist", status=400)
+        return stack
+
+    async def parsed(self, text: str) -> Template:
+        """A template that is well formed. Raises TemplateError."""
+        return await asyncio.to_thread(parse, text, ATTRIBUTES)
+
+    def capabilities(self, template: Template) -> list[str]:
+        """What creating it has to acknowledge."""
+        return capabilities_needed(template)
+
+    # ------------------------------------------------------------------ asking
+
+    async def create(self, request: StackRequest) -> Stack:
+        """Start creating a stack. Raises AwsError: ValidationError, AlreadyExistsException, LimitExceededException,
+        InsufficientCapabilitiesException."""
+        _check_request(request)
+        assert request.template is not None
+        uuid = self.ledger.new_uuid()
+        stack = Stack(
+            uuid=uuid,
+            name=request.name,
+            region=request.region,
+            account_id=self._services.account_id,
+            status="CREATE_IN_PROGRESS",
+            status_reason="User Initiated",
+            created_at=self._services.now(),
+            parameters=request.parameters,
+            tags=request.tags or {},
+            capabilities=request.capabilities,
+            on_failure=request.on_failure,
+            timeout_minutes=request.timeout_minutes,
+            notification_arns=request.notification_arns,
+            role_arn=request.role_arn,
+            termination_protection=request.termination_protection,
+            client_request_token=request.client_request_token,
+        )
+        if (known := self._same_request(request)) is not None:
+            return known
+        prepared = await self._prepare(stack, request.template, self._matcher)
+        check_capabilities(prepared.template, request.capabilities)
+        imports_of(prepared)  # raises where a name can't be told beforehand
+        async with self._lock:
+            if (known := self._same_request(request)) is not None:
+                return known
+            existing = self.ledger.find(request.region, request.name)
+            if existing is not None:
+                raise AwsError("AlreadyExistsException", f"Stack [{request.name}] already exists", status=400)
+            if sum(1 for _ in self.ledger.live(request.region)) >= STACKS_MAX:
+                raise AwsError("LimitExceededException", f"Limit for stack has been exceeded: {STACKS_MAX}", status=400)
+            stack = msgspec.structs.replace(
+                stack,
+                description=prepared.template.description,
+                shown_parameters=shown(prepared.template.parameters, request.parameters),
+            )
+            await self.ledger.put_template(uuid, stack.target, request.template)
+            await self.ledger.put_stack(stack)
+            self._start(stack)
+            return stack
+
+    def _same_request(self, request: StackRequest) -> Stack | None:
+        if request.client_request_token is None:
+            return None
+        stack = self.ledger.find(request.region, request.name)
+        if stack is not None and stack.client_request_token == request.client_request_token:
+            return stack
+        return None
+
+    async def _prepare(self, stack: Stack, text: str, matcher: Matcher) -> Prepared:
+        pseudo = pseudo_parameters(
+            account_id=stack.account_id,
+            region=stack.region,
+            stack_name=stack.name,
+            stack_id=stack.arn,
+            notification_arns=stack.notification_arns,
+        )
+        return await asyncio.to_thread(prepare, text, stack.parameters, pseudo, matcher)
+
+    async def update(self, request: StackRequest) -> Stack:
+        """Start updating a stack. Raises AwsError: ValidationError ("No updates are to be performed." among them),
+        InsufficientCapabilitiesException."""
+        async with self._lock:
+            stack = self.find(request.region, request.name)
+            if request.client_request_token is not None and stack.client_request_token == request.client_request_token:
+                return stack
+            _check_update(request, stack)
+            before = await self._prepare(stack, self.ledger.template(stack.uuid, stack.revision), _anything)
+            text = self.ledger.template(stack.uuid, stack.revision) if request.template is None else request.template
+            strangers = [name for name in request.keep_parameters if name not in before.template.parameters]
+            if strangers:
+                raise TemplateError(f"Parameters: [{', '.join(strangers)}] do not exist in the template")
+            kept = {name: stack.parameters[name] for name in request.keep_parameters if name in stack.parameters}
+            changed = msgspec.structs.replace(
+                stack,
+                parameters={**kept, **request.parameters},
+                tags=stack.tags if request.tags is None else request.tags,
+                capabilities=request.capabilities,
+            )
+            after = await self._prepare(changed, text, self._matcher)
+            check_capabilities(after.template, request.capabilities)
+            imports_of(after)
+            if changed.tags == stack.tags and _same(before, after):
+                raise TemplateError("No updates are to be performed.")
+            switched = sorted(
+                name
+                for name, each in after.template.resources.items()
+                if name in before.graph and name in after.graph and before.template.resources[name].type != each.type
+            )
+            if switched:
+                raise TemplateError(
+                    "Update of resource type is not permitted. The new template modifies resource type of the "
+                    f"following resources: [{', '.join(switched)}]"
+                )
+            target = stack.revision + 1
+            await self.ledger.put_template(stack.uuid, target, text)
+            changed = msgspec.structs.replace(
+                changed,
+                status="UPDATE_IN_PROGRESS",
+                status_reason="User Initiated",
+                updated_at=self._services.now(),
+                target=target,
+                description=after.template.description,
+                shown_parameters=shown(after.template.parameters, changed.parameters),
+                client_request_token=request.client_request_token,
+                previous=Previous(
+                    parameters=stack.parameters,
+                    shown_parameters=stack.shown_parameters,
+                    tags=stack.tags,
+                    capabilities=stack.capabilities,
+                    description=stack.description,
+                    imports=stack.imports,
+                ),
+            )
+            await self.ledger.put_stack(changed)
+            self._start(changed)
+            return changed
+
+    async def delete(
+        self, region: str, name_or_arn: str, *, retain: tuple[str, ...] = (), client_request_token: str | None = None
+    ) -> None:
+        """Start deleting; a stack that is not there, or going already, is fine. Raises ValidationError where the
+        stack may not be deleted now."""
+        async with self._lock:
+            stack = self.ledger.find(region, name_or_arn)
+            if stack is None or stack.status in ("DELETE_COMPLETE", "DELETE_IN_PROGRESS"):
+                return
+            if stack.termination_protection:
+                raise AwsError(
+                    "ValidationError",
+                    f"Stack [{stack.name}] cannot be deleted while TerminationProtection is enabled",
+                    status=400,
+                )
+            if stack.status not in DELETABLE:
+                raise AwsError(
+                    "ValidationError",
+                    f"Stack [{stack.arn}] cannot be deleted while in status {stack.status}",
+                    status=400,
+                )
+            for output in stack.outputs:
+                importers = [] if output.export_name is None else self.ledger.importers(region, output.export_name)
+                if importers:
+                    names = " and ".join(each.name for each in importers)
+                    raise AwsError(
+                        "ValidationError",
+                        f"Export {output.export_name} cannot be deleted as it is in use by {names}",
+                        status=400,
+                    )
+            if retain and stack.status != "DELETE_FAILED":
+                raise AwsError(
+                    "ValidationError",
+                    f"Invalid operation on stack [{stack.arn}]. The specified resources to retain must be in a valid "
+                    "state: the stack is not in DELETE_FAILED",
+                    status=400,
+                )
+            strangers = [name for name in retain if self.ledger.resource(stack.uuid, name) is None]
+            if strangers:
+                raise AwsError(
+                    "ValidationError", f"The stack has no resources [{', '.join(strangers)}] to retain", status=400
+                )
+            deployment = self._deployments.get(stack.uuid)
+            if deployment is not None:
+                deployment.interrupt.set()
+                await self.settled(stack.uuid)
+            stack = await self.ledger.move_stack(
+                stack.uuid,
+                "DELETE_IN_PROGRESS",
+                "User Initiated",
+                retain=retain,
+                client_request_token=client_request_token,
+            )
+            self._start(stack)
+
+    async def protect(self, region: str, name_or_arn: str, *, protection: bool) -> Stack:
+        """Switch termination protection."""
+        async with self._lock:
+            stack = self.find(region, name_or_arn)
+            return await self.ledger.change_stack(stack.uuid, termination_protection=protection)
+
+
+def _anything(pattern: str, text: str) -> bool:
+    return True
+
+
+def _same(before: Prepared, after: Prepared) -> bool:
+    """Whether an update would change nothing: resources and outputs as declared, and all that they may look at."""
+
+    def view(prepared: Prepared) -> tuple[Any, ...]:
+        template, scope = prepared.template, prepared.scope
+        resources = {
+            name: (each.type, each.properties, each.deletion_policy, each.update_replace_policy, each.depends_on)
+            for name, each in template.resources.items()
+            if name in prepared.graph
+        }
+        outputs = {
+            name: (each.value, each.description, each.export_name)
+            for name, each in template.outputs.items()
+            if each.condition is None or scope.conditions[each.condition]
+        }
+        return resources, outputs, dict(scope.parameters), dict(scope.conditions), dict(scope.mappings)
+
+    return view(before) == view(after)
+
+
+def _check_request(request: StackRequest) -> None:
+    if not STACK_NAME.fullmatch(request.name):
+        raise TemplateError(
+            f"1 validation error detected: Value '{request.name[:256]}' at 'stackName' failed to satisfy constraint: "
+            "Member must satisfy regular expression pattern: [a-zA-Z][-a-zA-Z0-9]*"
+        )
+    if request.template is None:
+        raise TemplateError("Either Template URL or Template Body must be specified.")
+    if request.on_failure not in ON_FAILURE:
+        raise TemplateError(f"OnFailure must be one of {', '.join(ON_FAILURE)}")
+    if request.timeout_minutes is not None and request.timeout_minutes < 1:
+        raise TemplateError("TimeoutInMinutes must be at least 1")
+    if len(request.tags or {}) > TAGS_MAX:
+        raise TemplateError(f"A stack has at most {TAGS_MAX} tags")
+
+
+def _check_update(request: StackRequest, stack: Stack) -> None:
+    if stack.status not in UPDATABLE:
+        raise AwsError(
+            "ValidationError", f"Stack:{stack.arn} is in {stack.status} state and can not be updated.", status=400
+        )
+    if len(request.tags or {}) > TAGS_MAX:
+        raise TemplateError(f"A stack has at most {TAGS_MAX} tags")

@@ -1,0 +1,92 @@
+"""From a template and parameters to what can be carried out: conditions decided, order known, permissions asked."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nearpoint.awsproto.errors import AwsError
+from nearpoint.stack import parameters, plan
+from nearpoint.stack.intrinsics import Scope, evaluate
+from nearpoint.stack.parameters import Matcher
+from nearpoint.stack.references import references
+from nearpoint.stack.template import Template, decide, parse
+from nearpoint.stack.types import ATTRIBUTES, TYPES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A template ready to be carried out. `scope` has everything but resources and imports."""
+
+    template: Template
+    graph: dict[str, frozenset[str]]
+    scope: Scope
+
+
+def pseudo_parameters(
+    *, account_id: str, region: str, stack_name: str, stack_id: str, notification_arns: Collection[str]
+) -> dict[str, Any]:
+    """CloudFormation User Guide, "Pseudo parameters reference"."""
+    return {
+        "AWS::AccountId": account_id,
+        "AWS::NotificationARNs": list(notification_arns),
+        "AWS::Partition": "aws",
+        "AWS::Region": region,
+        "AWS::StackId": stack_id,
+        "AWS::StackName": stack_name,
+        "AWS::URLSuffix": "amazonaws.com",
+    }
+
+
+def prepare(
+    text: str, given: Mapping[str, str], pseudo: Mapping[str, Any], matcher: Matcher = parameters.matches
+) -> Prepared:
+    """Raises TemplateError for whatever is wrong with the template or the parameters."""
+    template = parse(text, ATTRIBUTES)
+    scope = Scope(
+        parameters=parameters.resolve(template.parameters, given, matcher),
+        pseudo=pseudo,
+        mappings=template.mappings,
+    )
+    conditions = decide(template, scope)
+    graph = plan.dependencies(template, conditions)
+    scope = Scope(parameters=scope.parameters, pseudo=scope.pseudo, mappings=scope.mappings, conditions=conditions)
+    return Prepared(template=template, graph=graph, scope=scope)
+
+
+def imports_of(prepared: Prepared) -> list[str]:
+    """The names of the exports that the stack imports, each once. Raises TemplateError."""
+    values: list[Any] = [prepared.template.resources[name].properties for name in prepared.graph]
+    values += [
+        output.value
+        for output in prepared.template.outputs.values()
+        if plan.is_live(output.condition, prepared.scope.conditions)
+    ]
+
+    def names() -> Iterator[str]:
+        for reference in references(values, prepared.scope.conditions):
+            if reference.kind == "import":
+                yield str(evaluate(reference.value, prepared.scope))
+
+    return list(dict.fromkeys(names()))
+
+
+def capabilities_needed(template: Template) -> list[str]:
+    """What the caller has to acknowledge, by every resource of the template, made or not."""
+    needed = {
+        capability
+        for resource in template.resources.values()
+        if (capability := TYPES[resource.type].capability(resource.properties)) is not None
+    }
+    return ["CAPABILITY_NAMED_IAM"] if "CAPABILITY_NAMED_IAM" in needed else sorted(needed)
+
+
+def check_capabilities(template: Template, given: Collection[str]) -> None:
+    """Raises InsufficientCapabilitiesException. CAPABILITY_NAMED_IAM includes CAPABILITY_IAM."""
+    acknowledged = {*given, *(("CAPABILITY_IAM",) if "CAPABILITY_NAMED_IAM" in given else ())}
+    missing = [each for each in capabilities_needed(template) if each not in acknowledged]
+    if missing:
+        raise AwsError(
+            "InsufficientCapabilitiesException", f"Requires capabilities : [{', '.join(missing)}]", status=400
+        )
