@@ -22,7 +22,7 @@ async def test_a_handler_gets_event_and_context_and_its_result_comes_back(bench)
 def handler(event, context):
     left = context.get_remaining_time_in_millis()
     return {
-        "event": event, "id": context.aws_request_id, "name": context.function_name, 
+        "event": event, "id": context.aws_request_id, "name": context.function_name,
         "version": context.function_version,
         "arn": context.invoked_function_arn, "memory": context.memory_limit_in_mb, "group": context.log_group_name,
         "stream": context.log_stream_name != "", "left": 0 < left <= 9000,
