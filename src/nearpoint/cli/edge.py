@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.standalone import OriginUrl, listening_socket, serve
@@ -43,8 +44,7 @@ def run_edge(listen: str, origin: str, *, workers: int = 1, cache_mb: int = 256,
         # Every worker has a socket of its own: the kernel spreads connections among them.
         socks = [first, *(listening_socket(host, name[1], shared=True) for _ in range(workers - 1))]
         if access_log is not None:
-            with open(access_log, "ab"):  # noqa: PTH123 - a name that can't be written is said now
-                pass
+            Path(access_log).open("ab").close()  # a name that can't be written is said now
     except OSError as error:
         print(f"nearpoint edge: {listen}: {error.strerror or error}", file=sys.stderr)
         return 1
@@ -108,9 +108,7 @@ def _supervise(socks: list[socket.socket], url: OriginUrl, bounds: Bounds, acces
             failed = True
             stop()
             continue
-        print(
-            f"nearpoint edge: worker {pid} ended ({os.waitstatus_to_exitcode(status)}), a new one begins",
-            file=sys.stderr,
-        )
+        code = os.waitstatus_to_exitcode(status)
+        print(f"nearpoint edge: worker {pid} ended ({code}), a new one begins", file=sys.stderr)
         start(sock)
     return 1 if failed else 0

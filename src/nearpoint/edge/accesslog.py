@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
@@ -57,7 +58,7 @@ class AccessLog:
 
     def __init__(self, path: str, pop: str) -> None:
         self._pop = pop
-        self._file: IO[bytes] = open(path, "ab", buffering=0)  # noqa: SIM115 - open as long as the edge is
+        self._file: IO[bytes] = Path(path).open("ab", buffering=0)  # noqa: SIM115 - open as long as the edge is
         if os.fstat(self._file.fileno()).st_size == 0:
             self._file.write(f"#Version: 1.0\n#Fields: {FIELDS}\n".encode())
         self._hits: list[_Hit] = []
@@ -176,9 +177,10 @@ class AccessLog:
             self._moment = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d\t%H:%M:%S")
         host, referer, agent, forwarded, size = fields
         stem, _, query = target.partition("?")
+        received_bytes = size + len(target) + len(method) + 11
         return (
             f"{self._moment}\t{self._pop}\t{sent_bytes}\t{ip or '-'}\t{method}\t{host}\t{stem}\t{status}\t{referer}\t"
-            f"{agent}\t{query or '-'}\t-\t{result}\t{request_id}\t{host}\t{scheme}\t{size + len(target) + 14}\t{taken_s}\t"
+            f"{agent}\t{query or '-'}\t-\t{result}\t{request_id}\t{host}\t{scheme}\t{received_bytes}\t{taken_s}\t"
             f"{forwarded}\t-\t-\t{result}\tHTTP/1.1\t-\t-\t-\t{taken_s}\t{result}\t{content_type}\t{content_length}\t"
             f"{part[0]}\t{part[1]}\n"
         )

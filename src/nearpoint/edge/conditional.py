@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
 from nearpoint.wire.dates import parse_http_date
 from nearpoint.wire.message import Headers
+from nearpoint.wire.ranges import Span, parse_range
 
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
-_RANGE = re.compile(r"(\d{0,18})-(\d{0,18})")
 
 
 class Condition(Enum):
@@ -52,51 +52,17 @@ def check_conditions(request: Headers, answer: Headers) -> Condition:
     return Condition.GO_ON
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Bytes `first` to `last`, both included, of a body of `size` bytes."""
+def choose_part(request: Headers, answer: Headers, size: int) -> Span | Literal["unsatisfiable"] | None:
+    """The one part asked for, `unsatisfiable`, or None for the whole body.
 
-    first: int
-    last: int
-    size: int
-
-    @property
-    def length(self) -> int:
-        return self.last - self.first + 1
-
-    @property
-    def content_range(self) -> str:
-        """The value of Content-Range."""
-        return f"bytes {self.first}-{self.last}/{self.size}"
-
-
-UNSATISFIABLE = "unsatisfiable"
-
-
-def choose_part(request: Headers, answer: Headers, size: int) -> Part | str | None:
-    """The one part asked for, UNSATISFIABLE, or None for the whole body.
-
-    More than one range, a malformed one or a failed If-Range gives the whole, which RFC 9110 §14.2 allows.
+    More than one range or a failed If-Range gives the whole, which RFC 9110 §14.2 allows.
     """
-    value = request.get("range")
-    if value is None or not value.lower().startswith("bytes="):
+    spans = parse_range(request.get("range"), size)
+    if spans is None or len(spans) > 1:
         return None
     condition = request.get("if-range")
     if condition is not None:
-        current = answer.get("last-modified") if not _ETAG.fullmatch(condition) else answer.get("etag")
+        current = answer.get("etag") if _ETAG.fullmatch(condition) else answer.get("last-modified")
         if current != condition or condition.startswith("W/"):
             return None
-    found = _RANGE.fullmatch(value[6:].strip())
-    if found is None:
-        return None
-    first, last = found[1], found[2]
-    if not first and not last:
-        return None
-    if not first:
-        wanted = min(int(last), size)
-        return Part(size - wanted, size - 1, size) if wanted else UNSATISFIABLE
-    if last and int(last) < int(first):
-        return None
-    if int(first) >= size:
-        return UNSATISFIABLE
-    return Part(int(first), min(int(last), size - 1) if last else size - 1, size)
+    return spans[0] if spans else "unsatisfiable"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from nearpoint.edge.conditional import UNSATISFIABLE, Condition, Part, check_conditions, choose_part
+from nearpoint.edge.conditional import Condition, check_conditions, choose_part
 from nearpoint.edge.entry import Entry
 from nearpoint.edge.fill import Fill
 from nearpoint.edge.visit import Answer
 from nearpoint.wire.message import Body, BytesBody, Headers, Request, Response
+from nearpoint.wire.ranges import Span, content_range, unsatisfied_range
 
 CACHE_NAME = "nearpoint"
 Fields = list[tuple[str, str]]
@@ -21,10 +22,10 @@ def fields_304(fields: Fields) -> Fields:
 def from_entry(request: Request, entry: Entry, *, now: float, result: str, note: str) -> Answer:
     """The answer from a stored entry."""
     answer = shaped(request, entry.status, entry.headers(), len(entry.body))
-    if isinstance(answer, Part):
+    if isinstance(answer, Span):
         part = answer
         body = entry.body[part.first : part.last + 1]
-        answer = Answer(status=206, fields=[*entry.headers(), ("Content-Range", part.content_range)])
+        answer = Answer(status=206, fields=[*entry.headers(), ("Content-Range", content_range(part, len(entry.body)))])
         _give(answer, request, BytesBody(body), part.length)
     elif answer is None:
         answer = Answer(status=entry.status, fields=list(entry.headers()))
@@ -36,9 +37,9 @@ def from_entry(request: Request, entry: Entry, *, now: float, result: str, note:
 def from_fill(request: Request, status: int, fields: Fields, fill: Fill, *, result: str, note: str) -> Answer:
     """The answer from a body that is still arriving. Only while the fill is whole."""
     answer = shaped(request, status, Headers(fields), fill.length)
-    if isinstance(answer, Part):
+    if isinstance(answer, Span):
         part = answer
-        answer = Answer(status=206, fields=[*fields, ("Content-Range", part.content_range)])
+        answer = Answer(status=206, fields=[*fields, ("Content-Range", content_range(part, fill.length))])
         _give(answer, request, fill.reader(part.first, part.length), part.length)
     elif answer is None:
         answer = Answer(status=status, fields=fields)
@@ -47,10 +48,10 @@ def from_fill(request: Request, status: int, fields: Fields, fill: Fill, *, resu
     return answer
 
 
-def shaped(request: Request, status: int, headers: Headers, size: int | None) -> Answer | Part | None:
+def shaped(request: Request, status: int, headers: Headers, size: int | None) -> Answer | Span | None:
     """What the request's conditions and range make of a whole answer.
 
-    An Answer (304, 412, 416) without a body, the Part to send, or None: all of it.
+    An Answer (304, 412, 416) without a body, the span to send, or None: all of it.
     """
     if status != 200 or request.method not in ("GET", "HEAD"):
         return None
@@ -62,9 +63,9 @@ def shaped(request: Request, status: int, headers: Headers, size: int | None) ->
     if size is None or request.method != "GET":
         return None
     part = choose_part(request.headers, headers, size)
-    if part == UNSATISFIABLE:
-        return Answer(status=416, fields=[("Content-Range", f"bytes */{size}")])
-    return part if isinstance(part, Part) else None
+    if part == "unsatisfiable":
+        return Answer(status=416, fields=[("Content-Range", unsatisfied_range(size))])
+    return part
 
 
 def _give(answer: Answer, request: Request, body: Body, length: int | None) -> None:

@@ -56,7 +56,7 @@ def initial_age_s(headers: Headers, *, requested_at: float, received_at: float, 
         return age_s
     date = _unix_s(headers.get("date"))
     apparent_s = max(0.0, received_at - date) if date is not None else 0.0
-    return max(age_s, apparent_s if apparent_s >= 1 else 0.0)  # Date is cut to whole seconds
+    return max(age_s, apparent_s if apparent_s >= 2 else 0.0)  # Date is in whole seconds, renewed once a second
 
 
 def stated_lifetime_s(control: CacheControl, headers: Headers, received_at: float) -> tuple[float | None, Source]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,9 +13,8 @@ from nearpoint.edge.ports import Failed, FunctionCall, FunctionRunner, OriginFet
 from nearpoint.edge.visit import ERROR, Visit
 from nearpoint.wire.client import UpstreamError
 from nearpoint.wire.framing import MalformedHeadError
-from nearpoint.wire.message import Body, BytesBody, Headers, Request, Response, StreamBody
+from nearpoint.wire.message import BytesBody, Headers, Request, Response
 
-BODY_FOR_FUNCTION_BYTES_MAX = 1_048_576  # Lambda@Edge, "Restrictions on edge functions": origin events
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -97,9 +95,6 @@ class OriginAsker:
         if association is not None:
             if self._functions is None:
                 return Trouble(status=503, result=ERROR, reason="no-function-runner", unreachable=False)
-            body, truncated = None, False
-            if association.include_body:
-                body, truncated, request.body = await _beginning(request.body)
             outcome = await self._functions.run_origin_request(
                 FunctionCall(
                     association=association,
@@ -108,8 +103,6 @@ class OriginAsker:
                     request_id=visit.request_id,
                     request=request,
                     origin=target,
-                    body=body,
-                    body_truncated=truncated,
                 )
             )
             if isinstance(outcome, Failed):
@@ -168,29 +161,3 @@ def origin_host(visit: Visit) -> str:
 
 def _repeatable(request: Request) -> bool:
     return request.method in IDEMPOTENT and isinstance(request.body, BytesBody)
-
-
-async def _beginning(body: Body) -> tuple[bytes, bool, Body]:
-    """What a function gets to see of a body, whether that is less than all, and the body for the origin."""
-    if isinstance(body, BytesBody):
-        limit = BODY_FOR_FUNCTION_BYTES_MAX
-        return body.data[:limit], len(body.data) > limit, body
-    parts: list[bytes] = []
-    size = 0
-    chunks = aiter(body)
-    async for chunk in chunks:
-        parts.append(chunk)
-        size += len(chunk)
-        if size > BODY_FOR_FUNCTION_BYTES_MAX:
-            break
-    else:
-        whole = b"".join(parts)
-        return whole, False, BytesBody(whole)
-
-    async def rest() -> AsyncIterator[bytes]:
-        for part in parts:
-            yield part
-        async for chunk in chunks:
-            yield chunk
-
-    return b"".join(parts)[:BODY_FOR_FUNCTION_BYTES_MAX], True, StreamBody(rest(), body.length, body.close)

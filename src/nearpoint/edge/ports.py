@@ -45,8 +45,8 @@ class FunctionCall:
     """One run of an origin-request function.
 
     The request's target is the viewer's, without the origin's path; its headers are those that the origin would get,
-    without `X-Amz-Cf-Id` (which is `request_id`) and the origin's custom headers. Its body is for the origin: where
-    the association includes the body, `body` holds its beginning and the request's body is already in memory or gone.
+    without `X-Amz-Cf-Id` (which is `request_id`) and the origin's custom headers. Its body is for the origin: whoever
+    runs the function puts back what it has read of it.
     """
 
     association: Association
@@ -55,8 +55,6 @@ class FunctionCall:
     request_id: str
     request: Request
     origin: OriginTarget
-    body: bytes | None = None
-    body_truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
