@@ -78,7 +78,7 @@ def test_every_socket_has_one_process_and_secrets_go_where_they_are_needed(layou
     world = open_world(layout, regions=("us-east-1", "eu-west-1"), edges=("FRA", "SIN"), stores={"eu-west-1": own})
     ports = {name: 1024 + at for at, name in enumerate([*socket_names(world), "nats"])}
     specs = plan(layout, world, ports, nats_executable="nats-server", node_workers=2)
-    served = [name for spec in specs for name in spec.sockets]
+    served = [name for spec in specs for name in spec.sockets.values()]
     assert sorted([*served, "admin"]) == sorted(socket_names(world))
     assert [spec.name for spec in specs] == ["nats", "control", "node-1", "node-2", "links", "store-us-east-1"]
     by_name = {spec.name: spec for spec in specs}

@@ -30,7 +30,7 @@ async def main(child: Child) -> None:
     """Serve until told to stop, then drain."""
     config = child.config
     if "sockets" in config:
-        sock = child.socket("http")
+        sock = child.listener("http")
     else:
         sock = socket.create_server((config.get("host", "127.0.0.1"), int(config["port"])), backlog=1024)
     store = Store(Path(config["folder"]), config["region"], account_id=config.get("account_id"))

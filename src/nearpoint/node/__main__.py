@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from nearpoint.edge.config import ConfigError
+from nearpoint.edge.properties import ConfigError
 from nearpoint.functions.logs import FileLog
 from nearpoint.functions.sandbox import Sandbox
 from nearpoint.node.functions import EdgeFunctions

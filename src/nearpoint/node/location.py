@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 from nearpoint.accesspoint.routes import address_of
 from nearpoint.accesspoint.server import AccessPointNode
-from nearpoint.edge.config import ConfigError, Distribution, compile_distribution
+from nearpoint.edge.config import Distribution, compile_distribution
 from nearpoint.edge.engine import Edge
 from nearpoint.edge.invalidation import PathInvalidation, compile_invalidation
 from nearpoint.edge.ports import FunctionRunner, OriginTarget
+from nearpoint.edge.properties import ConfigError
 from nearpoint.regions.store import Store
 from nearpoint.state.resources import Snapshot
 from nearpoint.wire.client import Client, Origin, Timeouts

@@ -32,6 +32,7 @@ class Child:
     def __init__(self, config: Message) -> None:
         self.config = config
         self.stopping = asyncio.Event()
+        self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._listeners: list[Callable[[Message], None]] = []
         self._missed: list[Message] = []
@@ -60,12 +61,16 @@ class Child:
         for message in self._missed:
             listener(message)
 
-    async def listen(self, fd: int) -> None:
-        """Read the supervisor's messages until it is gone; then ask this process to stop."""
+    async def connect(self, fd: int) -> None:
+        """Take up the channel."""
         sock = socket.socket(fileno=fd)
         sock.setblocking(False)
-        reader, self._writer = await asyncio.open_unix_connection(sock=sock, limit=MESSAGE_BYTES_MAX)
-        while line := await reader.readline():
+        self._reader, self._writer = await asyncio.open_unix_connection(sock=sock, limit=MESSAGE_BYTES_MAX)
+
+    async def listen(self) -> None:
+        """Read the supervisor's messages until it is gone; then ask this process to stop."""
+        assert self._reader is not None
+        while line := await self._reader.readline():
             message = orjson.loads(line)
             self._missed.append(message)
             for listener in self._listeners:
@@ -81,8 +86,8 @@ async def _run(config: Message, main: Callable[[Child], Awaitable[None]]) -> Non
         loop.add_signal_handler(number, child.stopping.set)
     listening = None
     if "channel" in config:
-        listening = loop.create_task(child.listen(int(config["channel"])))
-        await asyncio.sleep(0)
+        await child.connect(int(config["channel"]))
+        listening = loop.create_task(child.listen())
     try:
         await main(child)
     finally:

@@ -427,9 +427,12 @@ class UpstreamConnection(asyncio.Protocol):
         if status > 599:
             raise UpstreamError("protocol", f"status {status}")
         length: int | None = None
+        connection: set[bytes] = set()
         kept = []
         for name, value in headers:
             lowered = name.lower()
+            if lowered == b"connection":
+                connection |= {token.strip(b" \t").lower() for token in value.split(b",")}
             if lowered in _DROPPED:
                 if lowered == b"transfer-encoding":
                     if self._chunked or value.strip(b" \t").lower() != b"chunked":
@@ -443,9 +446,11 @@ class UpstreamConnection(asyncio.Protocol):
             kept.append((name.decode("latin-1"), value.decode("latin-1").rstrip(" \t")))
         if self._chunked and length is not None:
             raise UpstreamError("protocol", "both Content-Length and Transfer-Encoding")
-        self._keep_alive = self._parser.should_keep_alive()
-        if self._chunked and self._keep_alive and self._parser.get_http_version() != "1.1":
-            self._keep_alive = False  # RFC 9112 §6.1: the framing of such a message can't be relied on
+        # Not the parser's own opinion: to it, an answer to HEAD without Content-Length lasts until the end of stream.
+        version = self._parser.get_http_version()
+        self._keep_alive = version == "1.1" and b"close" not in connection
+        if version == "1.0" and b"keep-alive" in connection and not self._chunked:
+            self._keep_alive = True  # RFC 9112 §6.1: with a transfer coding its framing can't be relied on
         if self._continue is not None and not self._continue.done():
             self._continue.set_result(False)
         self._head = Response(status, Headers(kept))

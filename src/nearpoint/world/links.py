@@ -13,6 +13,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
+from math import ceil
 from typing import Final, cast
 
 QUEUE_BYTES_MAX = 1024 * 1024  # in flight per direction: a window of 1 MiB
@@ -67,6 +68,9 @@ class End(asyncio.Protocol):
         self._free_at = 0.0
         self._writable = True
         self._closing = False
+        self._paused = False
+        self._ended = False  # the peer has sent its last byte
+        self._written = False  # and so have we
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
 
@@ -85,12 +89,14 @@ class End(asyncio.Protocol):
             return
         other.deliver(data)
         if other._queued_bytes > QUEUE_BYTES_MAX and self.transport is not None:
+            self._paused = True
             self.transport.pause_reading()
 
     def eof_received(self) -> bool:
+        self._ended = True
         if self.other is not None and self.path.fault != "blackhole":
             self.other.deliver(None)
-        return True
+        return not self._written
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.path.ends.discard(self)
@@ -140,6 +146,12 @@ class End(asyncio.Protocol):
             other.other = None
             other.abort()
 
+    def resume(self) -> None:
+        """Read on, where this end had stopped because the other could not keep up."""
+        if self._paused and self.transport is not None:
+            self._paused = False
+            self.transport.resume_reading()
+
     def _pump(self) -> None:
         self._timer = None
         transport = self.transport
@@ -149,17 +161,21 @@ class End(asyncio.Protocol):
         while self._queue and self._writable:
             due, data = self._queue[0]
             if due > now:
-                self._timer = self._loop.call_at(due, self._pump)
+                # The loop's timers count whole milliseconds: rounded up, or it would spin until the time has come.
+                self._timer = self._loop.call_later(ceil((due - now) * 1000) / 1000, self._pump)
                 break
             self._queue.popleft()
             if data is None:
-                if transport.can_write_eof() and not transport.is_closing():
+                self._written = True
+                if self._ended:
+                    self._closing = True
+                elif transport.can_write_eof() and not transport.is_closing():
                     transport.write_eof()
             else:
                 self._queued_bytes -= len(data)
                 transport.write(data)
-        if self._queued_bytes < QUEUE_BYTES_MAX // 2 and self.other is not None and self.other.transport is not None:
-            self.other.transport.resume_reading()
+        if self._queued_bytes < QUEUE_BYTES_MAX // 2 and self.other is not None:
+            self.other.resume()
         if self._closing and not self._queue:
             transport.close()
 

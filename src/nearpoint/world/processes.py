@@ -14,12 +14,15 @@ Ports = dict[str, int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSpec:
-    """A child: its command (`{config}` stands for its configuration file), configuration and sockets by name."""
+    """A child: its command (`{config}` stands for its configuration file), configuration and sockets.
+
+    `sockets` maps the name that the child knows a listening socket by to its name in `socket_names`.
+    """
 
     name: str
     command: tuple[str, ...]
     config: dict[str, Any] = field(default_factory=dict)
-    sockets: tuple[str, ...] = ()
+    sockets: dict[str, str] = field(default_factory=dict)
     channel: bool = True
     config_text: str | None = None
 
@@ -45,6 +48,10 @@ def store_endpoint(world: World, ports: Ports, region: str) -> str:
 
 def nats_url(world: World, ports: Ports) -> str:
     return f"nats://nearpoint:{world.nats_password}@127.0.0.1:{ports['nats']}"
+
+
+def _same(*names: str) -> dict[str, str]:
+    return {name: name for name in names}
 
 
 def pop_name(location: str) -> str:
@@ -75,11 +82,12 @@ def _stores(layout: Layout, world: World) -> list[ProcessSpec]:
             command=_python("nearpoint.bucket"),
             config={
                 "region": region,
-                "data_dir": str(layout.store(region)),
+                "folder": str(layout.store(region)),
+                "account_id": world.account_id,
                 "access_key_id": world.stores[region].access_key_id,
                 "secret_key": world.stores[region].secret_key,
             },
-            sockets=(f"store.{region}",),
+            sockets={"http": f"store.{region}"},
         )
         for region in embedded_regions(world)
     ]
@@ -103,7 +111,7 @@ def _links(world: World, ports: Ports) -> ProcessSpec:
                 for location in world.locations
             },
         },
-        sockets=("proxy", *(f"relay.{a}.{b}" for a in world.locations for b in world.regions)),
+        sockets=_same("proxy", *(f"relay.{a}.{b}" for a in world.locations for b in world.regions)),
     )
 
 
@@ -132,7 +140,7 @@ def _control(layout: Layout, world: World, ports: Ports) -> ProcessSpec:
             "packages_dir": str(layout.packages),
             "stores": _stores_config(world, ports),
         },
-        sockets=("control.https", "control.http"),
+        sockets={"https": "control.https", "http": "control.http"},
     )
 
 
@@ -162,7 +170,7 @@ def _nodes(layout: Layout, world: World, ports: Ports, workers: int) -> list[Pro
                         for location in locations
                     },
                 },
-                sockets=tuple(f"node.{location}.{scheme}" for location in locations for scheme in ("https", "http")),
+                sockets=_same(*(f"node.{location}.{scheme}" for location in locations for scheme in ("https", "http"))),
             )
         )
     return specs

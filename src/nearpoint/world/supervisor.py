@@ -240,7 +240,7 @@ class Supervisor:
         """Start the child, follow it until it ends."""
         spec = managed.spec
         config_file = self.layout.run / f"{spec.name}.json"
-        descriptors = {name: self._sockets[name].fileno() for name in spec.sockets}
+        descriptors = {name: self._sockets[of_world].fileno() for name, of_world in spec.sockets.items()}
         ours, theirs = socket.socketpair() if spec.channel else (None, None)
         config = dict(spec.config) | {"name": spec.name, "sockets": descriptors}
         if theirs is not None:

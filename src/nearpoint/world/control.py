@@ -1,0 +1,119 @@
+"""The control plane's process: the AWS front, the stack engine, and the planner that tells the nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from nearpoint.awsapi.call import Context
+from nearpoint.awsapi.front import Front
+from nearpoint.regions.catalog import StoreSpec
+from nearpoint.regions.store import Store
+from nearpoint.stack.services.context import Context as Domain
+from nearpoint.state import nats
+from nearpoint.state.planner import NodeStatus, Planner
+from nearpoint.state.resources import AccessKey
+from nearpoint.state.store import State
+from nearpoint.telemetry.child import Child, run_child
+from nearpoint.wire.client import Client
+from nearpoint.wire.server import Server
+from nearpoint.wire.tls import Authority
+
+log = structlog.get_logger("nearpoint.control")
+
+NATS_WAIT_S = 30.0
+DRAIN_S = 5.0
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _stores(config: dict[str, Any], client: Client) -> dict[str, Store]:
+    return {
+        region: Store(
+            StoreSpec(
+                region=region,
+                endpoint=given["endpoint"],
+                access_key_id=given["access_key_id"],
+                secret_key=given["secret_key"],
+            ),
+            client,
+            clock=_now,
+        )
+        for region, given in config["stores"].items()
+    }
+
+
+async def _ensure_root_key(state: State, config: dict[str, Any]) -> None:
+    key = AccessKey(
+        access_key_id=config["access_key_id"],
+        secret_key=config["secret_key"],
+        principal_arn=f"arn:aws:iam::{config['account_id']}:root",
+    )
+    if state.get(AccessKey, key.id) != key:
+        await state.put(key)
+
+
+async def main(child: Child) -> None:
+    config = child.config
+    nats_client = await nats.connect(config["nats_url"], name="control", wait_s=NATS_WAIT_S)
+    state = await nats.NatsState.open(nats_client)
+    await _ensure_root_key(state, config)
+    planner = Planner(
+        state,
+        await nats.SnapshotChannel.open(nats_client),
+        account_id=config["account_id"],
+        session_secret=config["session_secret"],
+    )
+    loop = asyncio.get_running_loop()
+
+    async def heard(message: Any) -> None:
+        try:
+            status = msgspec.json.decode(message.data, type=NodeStatus)
+        except msgspec.MsgspecError:
+            return
+        await planner.node_reported(status, loop.time())
+
+    await nats_client.subscribe(nats.STATUS_SUBJECT, cb=heard)
+    await planner.start()
+    planning = asyncio.create_task(planner.run())
+    client = Client()
+    front = Front(
+        Context(
+            domain=Domain(
+                state=state,
+                account_id=config["account_id"],
+                now=time.time,
+                random_bytes=os.urandom,
+                packages_dir=Path(config["packages_dir"]),
+            ),
+            snapshot=lambda: planner.current,
+            stores=_stores(config, client),
+            published=planner.published,
+        )
+    )
+    await front.start()
+    tls = Authority.load_or_create(Path(config["ca_dir"])).server_context()
+    servers = [Server(front.handle, tls=tls), Server(front.handle)]
+    await servers[0].start(child.listener("https"))
+    await servers[1].start(child.listener("http"))
+    child.ready()
+    stopping = asyncio.create_task(child.stopping.wait())
+    await asyncio.wait({stopping, planning}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.gather(*(server.drain(DRAIN_S) for server in servers))
+    await front.close()
+    await client.close()
+    planning.cancel()
+    await nats_client.close()
+
+
+if __name__ == "__main__":
+    run_child("control", main)
