@@ -1,7 +1,8 @@
 """The front for `*.amazonaws.com`: from a request to the service, caller and operation, and back.
 
 In this order: endpoint (host or signing scope), claim, caller, body (bounded), signature, operation, permission,
-handler, answer. Whatever goes wrong is answered in the service's own error shape. S3 streams: its bodies are not read here.
+handler, answer. Whatever goes wrong is answered in the service's own error shape. S3 streams: its bodies are not read
+here.
 """
 
 from __future__ import annotations

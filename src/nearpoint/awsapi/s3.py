@@ -216,12 +216,14 @@ class S3:
 
     async def _create_in_store(self, call: S3Call, store: Store, name: str) -> bool:
         """Whether the bucket was made now; False: it was there already."""
-        body = b""
-        if store.spec.kind == "s3" and store.spec.signing_region != GLOBAL_REGION:
+        answer = await store.send("PUT", name)
+        code = await _error_code(answer)
+        if code == "IllegalLocationConstraintException":
+            # S3's own regions and the embedded store want to be named, other stores refuse to be.
             inner = xml_text.element("LocationConstraint", store.spec.signing_region)
             body = xml_text.document("CreateBucketConfiguration", "http://s3.amazonaws.com/doc/2006-03-01/", inner)
-        answer = await store.send("PUT", name, body=body)
-        code = await _error_code(answer)
+            answer = await store.send("PUT", name, body=body)
+            code = await _error_code(answer)
         if answer.status == 200:
             return True
         if code == "BucketAlreadyOwnedByYou":
