@@ -12,6 +12,7 @@ import hashlib
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 _IN_PATH = _UNRESERVED + b"/"
@@ -21,6 +22,15 @@ for _octet in _UNRESERVED:
 _OCTETS = {
     high + low: bytes((int(high + low, 16),)) for high in "0123456789abcdefABCDEF" for low in "0123456789abcdefABCDEF"
 }
+
+
+def timestamp(moment: datetime) -> str:
+    """`yyyymmddThhmmssZ`, the day being its first eight characters. `moment` must be in UTC.
+
+    Twice as fast as `strftime`, which would take a tenth of all the Python there is in a signature.
+    """
+    day = f"{moment.year:04}{moment.month:02}{moment.day:02}"
+    return f"{day}T{moment.hour:02}{moment.minute:02}{moment.second:02}Z"
 
 
 def decode(text: str) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 
-from nearpoint.signing import keys
+from nearpoint.signing import canonical, keys
 from nearpoint.signing.values import (
     ECDSA_ALGORITHM,
     EMPTY_SHA256,
@@ -52,7 +52,7 @@ class _Chain:
     __slots__ = ("_algorithm", "_head", "previous")
 
     def __init__(self, *, v4a: bool, signed_at: datetime, region: str | None, service: str, seed: str) -> None:
-        timestamp = signed_at.strftime("%Y%m%dT%H%M%SZ")
+        timestamp = canonical.timestamp(signed_at)
         self._algorithm = ECDSA_ALGORITHM if v4a else HMAC_ALGORITHM
         scope = f"{timestamp[:8]}/{service}/aws4_request" if v4a else f"{timestamp[:8]}/{region}/{service}/aws4_request"
         self._head = f"{timestamp}\n{scope}\n"
@@ -320,7 +320,7 @@ class ChunkEncoder:
             return
         if region is None:
             raise ValueError(f"{mode} needs a region")
-        key = keys.v4_key(credentials.secret_key, signed_at.strftime("%Y%m%d"), region, service)
+        key = keys.v4_key(credentials.secret_key, canonical.timestamp(signed_at)[:8], region, service)
         self._sign = lambda text: hmac.digest(key, text, "sha256").hex()
 
     def feed(self, piece: bytes) -> bytes:

@@ -140,10 +140,10 @@ class _Scope:
             self.problem = (
                 f'incorrect date format "{day}". This date in the credential must be in the format "yyyyMMdd".'
             )
-        elif day != signed_at.strftime("%Y%m%d"):
+        elif day != canonical.timestamp(signed_at)[:8]:
             self.problem = (
                 f'Invalid credential date "{day}". This date is not the same as X-Amz-Date: '
-                f'"{signed_at.strftime("%Y%m%d")}".'
+                f'"{canonical.timestamp(signed_at)[:8]}".'
             )
 
 

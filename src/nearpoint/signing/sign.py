@@ -56,7 +56,7 @@ def _timestamp(now: datetime) -> str:
         if now.tzinfo is None:
             raise ValueError("now must carry a time zone")
         now = now.astimezone(UTC)
-    return now.strftime("%Y%m%dT%H%M%SZ")
+    return canonical.timestamp(now)
 
 
 def _fields(message: Message) -> dict[str, str]:
@@ -93,7 +93,7 @@ class _Signer:
         self.extra: list[tuple[str, str]] = []
         day = self.timestamp[:8]
         if region is None:
-            if not is_region_set(region_set):
+            if region_set != "*" and not is_region_set(region_set):
                 raise ValueError(f"not a region set: {region_set!r}")
             self.algorithm = ECDSA_ALGORITHM
             self.scope = f"{day}/{service}/aws4_request"

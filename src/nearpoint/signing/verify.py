@@ -66,7 +66,7 @@ def _check_time(claim: Claim, now: datetime) -> None:
                 "RequestTimeTooSkewed",
                 "The difference between the request time and the current time is too large.",
                 {
-                    "RequestTime": claim.signed_at.strftime("%Y%m%dT%H%M%SZ"),
+                    "RequestTime": canonical.timestamp(claim.signed_at),
                     "ServerTime": _iso(now),
                     "MaxAllowedSkewMilliseconds": str(SKEW_S_MAX * 1000),
                 },
@@ -76,7 +76,7 @@ def _check_time(claim: Claim, now: datetime) -> None:
         raise SignatureError(
             "AccessDenied",
             "Request is not valid yet",
-            {"X-Amz-Date": claim.signed_at.strftime("%Y%m%dT%H%M%SZ"), "ServerTime": _iso(now)},
+            {"X-Amz-Date": canonical.timestamp(claim.signed_at), "ServerTime": _iso(now)},
         )
     expires_at = claim.signed_at + timedelta(seconds=claim.expires_s)
     if now > expires_at:
@@ -172,7 +172,7 @@ def verify(
             "The provided 'x-amz-content-sha256' header does not match what was computed.",
             {"ClientComputedContentSHA256": stated, "S3ComputedContentSHA256": payload_hash},
         )
-    timestamp = claim.signed_at.strftime("%Y%m%dT%H%M%SZ")
+    timestamp = canonical.timestamp(claim.signed_at)
     day = timestamp[:8]
     fields = _fields(claim, message)
     public = None
