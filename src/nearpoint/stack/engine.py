@@ -82,7 +82,7 @@ class Engine:
     ) -> None:
         self.ledger = Ledger(services.state, services.now, services.random_bytes)
         self._services = services
-        self._reader = reader
+        self.reader = reader
         self._buckets = buckets
         self._published = published
         self._matcher = matcher
@@ -118,7 +118,7 @@ class Engine:
         return Means(
             services=self._services,
             region=region,
-            reader=self._reader,
+            reader=self.reader,
             buckets=self._buckets,
             published=self._published,
         )
