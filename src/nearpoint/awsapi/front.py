@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import structlog
 
-from nearpoint.awsapi import cloudfront, iam, lambda_, s3control, sts
+from nearpoint.awsapi import cloudformation, cloudfront, iam, lambda_, s3control, sts
 from nearpoint.awsapi.authenticate import find_caller, message_of, prove, refusal, unsigned
 from nearpoint.awsapi.authorize import conditions_of, decide, denied
 from nearpoint.awsapi.call import Call, Context, ServiceModule
@@ -32,7 +32,7 @@ from nearpoint.wire.upstream import UpstreamError
 log = structlog.get_logger("nearpoint.awsapi")
 
 BODY_BYTES_MAX = 1024 * 1024  # a template given in the body has at most 51,200 bytes (CloudFormation quotas)
-MODULES: tuple[ServiceModule, ...] = (s3control, cloudfront, lambda_, iam, sts)
+MODULES: tuple[ServiceModule, ...] = (cloudformation, s3control, cloudfront, lambda_, iam, sts)
 _SIGNING_NAMES = {"s3control": "s3"}
 # Codes after which S3's clients look for the bucket's region (botocore's redirector; the CLI's).
 _REGION_CODES = frozenset({"AuthorizationHeaderMalformed", "AuthorizationQueryParametersError"})

@@ -82,6 +82,7 @@ class Node:
                     endpoint=given["endpoint"],
                     access_key_id=given["access_key_id"],
                     secret_key=given["secret_key"],
+                    signing_region=given["signing_region"],
                 ),
                 self.client,
                 clock=_now,

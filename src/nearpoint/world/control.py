@@ -16,6 +16,8 @@ from nearpoint.awsapi.call import Context
 from nearpoint.awsapi.front import Front
 from nearpoint.regions.catalog import StoreSpec
 from nearpoint.regions.store import Store
+from nearpoint.stack.engine import Engine
+from nearpoint.stack.services.buckets import Buckets
 from nearpoint.stack.services.context import Context as Domain
 from nearpoint.state import nats
 from nearpoint.state.planner import NodeStatus, Planner
@@ -44,6 +46,7 @@ def _stores(config: dict[str, Any], client: Client) -> dict[str, Store]:
                 endpoint=given["endpoint"],
                 access_key_id=given["access_key_id"],
                 secret_key=given["secret_key"],
+                signing_region=given["signing_region"],
             ),
             client,
             clock=_now,
@@ -86,21 +89,26 @@ async def main(child: Child) -> None:
     await planner.start()
     planning = asyncio.create_task(planner.run())
     client = Client()
-    front = Front(
-        Context(
-            domain=Domain(
-                state=state,
-                account_id=config["account_id"],
-                now=time.time,
-                random_bytes=os.urandom,
-                packages_dir=Path(config["packages_dir"]),
-            ),
-            snapshot=lambda: planner.current,
-            stores=_stores(config, client),
-            published=planner.published,
-        )
+    domain = Domain(
+        state=state,
+        account_id=config["account_id"],
+        now=time.time,
+        random_bytes=os.urandom,
+        packages_dir=Path(config["packages_dir"]),
     )
+    stores = _stores(config, client)
+    buckets = Buckets(domain, stores)
+    engine = Engine(domain, reader=buckets, buckets=buckets, published=planner.published)
+    context = Context(
+        domain=domain,
+        snapshot=lambda: planner.current,
+        stores=stores,
+        published=planner.published,
+        parts={Engine: engine},
+    )
+    front = Front(context)
     await front.start()
+    await engine.resume()
     tls = Authority.load_or_create(Path(config["ca_dir"])).server_context()
     servers = [Server(front.handle, tls=tls), Server(front.handle)]
     await servers[0].start(child.listener("https"))
@@ -109,6 +117,7 @@ async def main(child: Child) -> None:
     stopping = asyncio.create_task(child.stopping.wait())
     await asyncio.wait({stopping, planning}, return_when=asyncio.FIRST_COMPLETED)
     await asyncio.gather(*(server.drain(DRAIN_S) for server in servers))
+    await engine.close()
     await front.close()
     await client.close()
     planning.cancel()

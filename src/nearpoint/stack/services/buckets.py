@@ -1,0 +1,111 @@
+"""Buckets: a global registry of names in the state, and the bucket itself in its region's store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from nearpoint.awsproto import AwsError, xml
+from nearpoint.regions.store import Store
+from nearpoint.stack.services.context import Context
+from nearpoint.state.resources import Bucket
+from nearpoint.wire.message import BodyTooLargeError, Response, read_all
+from nearpoint.wire.upstream import UpstreamError
+
+ERROR_BYTES_MAX = 64 * 1024
+BUCKETS_MAX = 10_000  # per account (S3 quotas)
+
+
+class Buckets:
+    """Makes, removes and reads the buckets of a world. `stores` are the regions' stores by region name."""
+
+    def __init__(self, services: Context, stores: Mapping[str, Store]) -> None:
+        self._services = services
+        self._stores = stores
+
+    def store(self, region: str) -> Store:
+        """The store of a region. Raises AwsError where this world has none."""
+        store = self._stores.get(region)
+        if store is None:
+            raise AwsError("InvalidLocationConstraint", extra={"LocationConstraint": region})
+        return store
+
+    async def create(self, name: str, region: str) -> bool:
+        """Make a bucket; False when it was there already, in that region.
+
+        Raises AwsError (BucketAlreadyOwnedByYou for one in another region, TooManyBuckets …).
+        """
+        state, store = self._services.state, self.store(region)
+        async with self._services.lock:
+            taken = state.get(Bucket, name)
+            if taken is not None and taken.region != region:
+                raise AwsError("BucketAlreadyOwnedByYou", extra={"BucketName": name})
+            if taken is None and len(state.list(Bucket)) >= BUCKETS_MAX:
+                raise AwsError("TooManyBuckets")
+            # The store first: a name stands in the state only once there is a bucket behind it, and what a crash leaves
+            # between the two is taken over by the next try.
+            made = await _create_in_store(store, name)
+            if taken is None:
+                await state.put(Bucket(name=name, region=region, created_at=self._services.now()))
+            return made or taken is None
+
+    async def delete(self, name: str, region: str) -> None:
+        """Remove an empty bucket. Raises AwsError (NoSuchBucket, BucketNotEmpty …)."""
+        async with self._services.lock:
+            bucket = self._services.state.get(Bucket, name)
+            if bucket is None or bucket.region != region:
+                raise AwsError("NoSuchBucket", extra={"BucketName": name})
+            answer = await self.store(region).send("DELETE", name)
+            code = await _error_code(answer)
+            if answer.status != 204 and code != "NoSuchBucket":
+                raise AwsError(code or "ServiceUnavailable", extra={"BucketName": name})
+            await self._services.state.delete(bucket)
+
+    async def get(self, bucket: str, key: str, version_id: str | None, limit_bytes: int) -> bytes:
+        """An object's content. Raises AwsError (NoSuchBucket, NoSuchKey, EntityTooLarge beyond the limit …)."""
+        known = self._services.state.get(Bucket, bucket)
+        if known is None:
+            raise AwsError("NoSuchBucket", extra={"BucketName": bucket})
+        query = "" if version_id is None else f"versionId={quote(version_id, safe='')}"
+        try:
+            answer = await self.store(known.region).send("GET", bucket, key, query=query)
+            if answer.status != 200:
+                code = await _error_code(answer)
+                raise AwsError(code or "ServiceUnavailable", extra={"Key": key})
+            return await read_all(answer.body, limit_bytes)
+        except BodyTooLargeError:
+            raise AwsError("EntityTooLarge") from None
+        except UpstreamError as error:
+            raise AwsError("ServiceUnavailable", f"The store of {known.region} did not answer.") from error
+
+
+async def _create_in_store(store: Store, name: str) -> bool:
+    """Whether the bucket was made now; False: it was there already."""
+    answer = await store.send("PUT", name)
+    code = await _error_code(answer)
+    if code == "IllegalLocationConstraintException":
+        # S3's own regions and the embedded store want to be named, other stores refuse to be.
+        inner = xml.element("LocationConstraint", store.spec.signing_region)
+        body = xml.document("CreateBucketConfiguration", "http://s3.amazonaws.com/doc/2006-03-01/", inner)
+        answer = await store.send("PUT", name, body=body)
+        code = await _error_code(answer)
+    if answer.status == 200:
+        return True
+    if code == "BucketAlreadyOwnedByYou":
+        return False
+    raise AwsError(code or "ServiceUnavailable", f"The store of {store.region} did not make the bucket.")
+
+
+async def _error_code(answer: Response) -> str | None:
+    """The S3 error code of a store's answer; None where it has none. The answer has been read then."""
+    try:
+        data = await read_all(answer.body, ERROR_BYTES_MAX)
+    except (BodyTooLargeError, UpstreamError):
+        return None
+    if answer.status < 300 or not data:
+        return None
+    try:
+        code = xml.parse(data).child("Code")
+    except xml.XmlError:
+        return None
+    return code.text if code is not None else None
