@@ -134,8 +134,8 @@ async def test_routes(world: Any, control: Any, call: Any) -> None:
                 everywhere.submit_multi_region_access_point_routes, AccountId=ACCOUNT, Mrap=mrap, RouteUpdates=wrong
             )
         assert code(error) == ("InvalidRequest", 400)
+    elsewhere = world.client("s3control", "sa-east-1")
     with pytest.raises(ClientError) as error:
-        elsewhere = world.client("s3control", "sa-east-1")
         await call(elsewhere.get_multi_region_access_point_routes, AccountId=ACCOUNT, Mrap=mrap)
     assert code(error) == ("PermanentRedirect", 301)
 
@@ -144,8 +144,8 @@ async def test_routes(world: Any, control: Any, call: Any) -> None:
     ("asked", "expected"),
     [
         (details("UPPER"), ("InvalidMultiRegionAccessPointName", 400)),
-        (details("ok", "here", "nowhere"), ("NoSuchBucket", 404)),
-        (details("ok", "here", "here2"), ("MultiRegionAccessPointSameBucketRegion", 400)),
+        (details("fine", "here", "nowhere"), ("NoSuchBucket", 404)),
+        (details("fine", "here", "here2"), ("MultiRegionAccessPointSameBucketRegion", 400)),
     ],
 )
 async def test_access_points_that_are_refused(
@@ -179,7 +179,7 @@ async def test_requests_are_taken_up_after_a_restart(world: Any, control: Any, c
         token="t2",
         operation="CreateMultiRegionAccessPoint",
         client_token="d",
-        details=details("b2", "no"),
+        details=details("other", "no"),
         created_at=1.0,
     )
     await world.state.put(made)
@@ -365,8 +365,7 @@ async def test_invalidations_are_completed_after_a_restart(world: Any, distribut
         )
     )
     await cloudfront.resume(world.context)
-    while world.context.tasks:
-        await asyncio.sleep(0.005)
+    await asyncio.gather(*world.context.tasks)
     assert world.state.get(Invalidation, "I1").status == "Completed"
 
 

@@ -6,7 +6,6 @@ the store of the bucket's region, streaming both ways (S3 API Reference; User Gu
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,20 +17,18 @@ from nearpoint.awsapi.call import Context
 from nearpoint.awsapi.endpoint import GLOBAL_REGION, Endpoint
 from nearpoint.awsapi.paging import decode_token, encode_token
 from nearpoint.awsproto import AwsError, Operation, load_service
-from nearpoint.awsproto import xml as xml_text
 from nearpoint.bucket.names import is_bucket_name
 from nearpoint.policy.s3_actions import s3_action
 from nearpoint.regions.forward import forward
 from nearpoint.regions.payload import payload_of
 from nearpoint.regions.store import Store
 from nearpoint.signing import Verified
+from nearpoint.stack.services.buckets import Buckets
 from nearpoint.state.resources import Bucket
 from nearpoint.state.sessions import Identity
-from nearpoint.wire.client import UpstreamError
 from nearpoint.wire.message import Request, Response, read_all
 
 CONFIGURATION_BYTES_MAX = 64 * 1024
-BUCKETS_MAX = 10_000  # per account (S3 quotas)
 LIST_BUCKETS_MAX = 10_000
 
 
@@ -73,7 +70,7 @@ class S3:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._codec = load_service("s3")
-        self._names = asyncio.Lock()  # held while a name is taken or given up
+        self._buckets = Buckets(ctx.domain, ctx.stores)
 
     async def handle(self, call: S3Call) -> Response:
         """The answer. Raises AwsError, and UpstreamError when the store cannot be reached."""
@@ -177,20 +174,9 @@ class S3:
         if not is_bucket_name(name):
             raise AwsError("InvalidBucketName", extra={"BucketName": name})
         region = self._wanted_region(call, params)
-        async with self._names:
-            taken = self._ctx.state.get(Bucket, name)
-            if taken is not None and taken.region != region:
-                raise AwsError("BucketAlreadyOwnedByYou", extra={"BucketName": name})
-            if taken is None and len(self._ctx.state.list(Bucket)) >= BUCKETS_MAX:
-                raise AwsError("TooManyBuckets")
-            # The store first: a name stands in the state only once there is a bucket behind it, and what a crash leaves
-            # between the two is taken over by the next try.
-            made = await self._create_in_store(call, self._store(region), name)
-            if taken is None:
-                await self._ctx.state.put(Bucket(name=name, region=region, created_at=self._ctx.now()))
-            elif not made and region != GLOBAL_REGION:
-                # us-east-1 alone answers 200 to the owner (S3 API Reference, CreateBucket).
-                raise AwsError("BucketAlreadyOwnedByYou", extra={"BucketName": name})
+        if not await self._buckets.create(name, region) and region != GLOBAL_REGION:
+            # us-east-1 alone answers 200 to the owner (S3 API Reference, CreateBucket).
+            raise AwsError("BucketAlreadyOwnedByYou", extra={"BucketName": name})
         return self._result(call, {"Location": f"/{name}" if region == GLOBAL_REGION else _url(name)})
 
     async def _read_configuration(self, call: S3Call) -> bytes:
@@ -214,29 +200,8 @@ class S3:
             raise AwsError("InvalidLocationConstraint", extra={"LocationConstraint": constraint or region})
         return region
 
-    async def _create_in_store(self, call: S3Call, store: Store, name: str) -> bool:
-        """Whether the bucket was made now; False: it was there already."""
-        answer = await store.send("PUT", name)
-        code = await _error_code(answer)
-        if code == "IllegalLocationConstraintException":
-            # S3's own regions and the embedded store want to be named, other stores refuse to be.
-            inner = xml_text.element("LocationConstraint", store.spec.signing_region)
-            body = xml_text.document("CreateBucketConfiguration", "http://s3.amazonaws.com/doc/2006-03-01/", inner)
-            answer = await store.send("PUT", name, body=body)
-            code = await _error_code(answer)
-        if answer.status == 200:
-            return True
-        if code == "BucketAlreadyOwnedByYou":
-            return False
-        raise AwsError(code or "ServiceUnavailable", f"The store of {store.region} did not make the bucket.")
-
     async def _delete(self, call: S3Call, bucket: Bucket) -> Response:
-        async with self._names:
-            answer = await self._store(bucket.region).send("DELETE", bucket.name)
-            code = await _error_code(answer)
-            if answer.status != 204 and code != "NoSuchBucket":
-                raise AwsError(code or "ServiceUnavailable", extra={"BucketName": bucket.name})
-            await self._ctx.state.delete(bucket)
+        await self._buckets.delete(bucket.name, bucket.region)
         return self._result(call, {})
 
     async def _forward(self, call: S3Call, bucket: Bucket) -> Response:
@@ -286,18 +251,3 @@ def _copy_source(value: str) -> tuple[str, str]:
             extra={"ArgumentName": "x-amz-copy-source", "ArgumentValue": value[:1024]},
         )
     return bucket, key
-
-
-async def _error_code(answer: Response) -> str | None:
-    """The S3 error code of a store's answer; None where it has none. The answer has been read then."""
-    try:
-        data = await read_all(answer.body, CONFIGURATION_BYTES_MAX)
-    except UpstreamError:
-        return None
-    if answer.status < 300 or not data:
-        return None
-    try:
-        code = xml_text.parse(data).child("Code")
-    except xml_text.XmlError:
-        return None
-    return code.text if code is not None else None
