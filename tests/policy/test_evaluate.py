@@ -159,7 +159,7 @@ CONDITIONS = [
     ("IpAddress", "aws:sourceip", "10.0.0.0/8", {"aws__sourceip": "2001:db8::1"}, False),
     ("NotIpAddress", "aws:sourceip", "10.0.0.0/8", {"aws__sourceip": "11.1.2.3"}, True),
     ("IpAddress", "aws:sourceip", "10.0.0.0/8", {"aws__sourceip": "not an address"}, False),
-    ("ArnLike", "aws:sourcearn", "arn:aws:cloudfront::*:dist/*", {"aws__sourcearn": "arn:aws:cloudfront::1:dist/E"}, True),
+    ("ArnLike", "aws:sourcearn", "arn:aws:cf::*:dist/*", {"aws__sourcearn": "arn:aws:cf::1:dist/E"}, True),
     ("ArnEquals", "aws:sourcearn", "arn:aws:s3:::b", {"aws__sourcearn": "arn:aws:s3:::c"}, False),
     ("ArnNotLike", "aws:sourcearn", "arn:aws:s3:::b*", {"aws__sourcearn": "arn:aws:s3:::c"}, True),
     ("Null", "s3:prefix", "true", {}, True),
