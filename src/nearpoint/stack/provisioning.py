@@ -277,6 +277,8 @@ class Provisioner:
                 )
             return True
         former, kind = record.former, TYPES[record.type]
+        if former.undone:
+            return True
         touched = (
             former.replaced
             or record.status == "UPDATE_FAILED"
@@ -311,7 +313,7 @@ class Provisioner:
             status="UPDATE_COMPLETE" if touched else record.status,
             status_reason=None,
             # The new one, if there is one, is now what has to be cleaned up.
-            former=_former(record, replaced=True) if former.replaced else None,
+            former=_former(record, replaced=True, undone=True) if former.replaced else None,
         )
         await self._ledger.put_resource(back, event=touched)
         return True
@@ -322,7 +324,7 @@ class Provisioner:
         if record is None or (record.former is None and not record.added):
             return
         former = record.former
-        if former is not None and former.replaced and former.update_replace_policy == "Delete":
+        if former is not None and former.replaced and (former.undone or former.update_replace_policy == "Delete"):
             old = msgspec.structs.replace(record, physical_id=former.physical_id, type=former.type)
             await self._ledger.add_resource_event(old, "DELETE_IN_PROGRESS")
             try:
@@ -347,7 +349,7 @@ class Provisioner:
         )
         if keep and record.physical_id and record.status in (*ON_FILE, "DELETE_FAILED"):
             await self._ledger.put_resource(
-                msgspec.structs.replace(record, status="DELETE_SKIPPED", status_reason=None, former=None, added=False)
+                msgspec.structs.replace(record, status="DELETE_SKIPPED", status_reason=None, former=None)
             )
             return True
         record = await self._ledger.put_resource(
@@ -364,19 +366,18 @@ class Provisioner:
                 msgspec.structs.replace(record, status="DELETE_FAILED", status_reason=reason)
             )
             return False
-        await self._ledger.put_resource(
-            msgspec.structs.replace(record, status="DELETE_COMPLETE", former=None, added=False)
-        )
+        await self._ledger.put_resource(msgspec.structs.replace(record, status="DELETE_COMPLETE", former=None))
         return True
 
 
-def _former(record: StackResource, *, replaced: bool) -> Former:
+def _former(record: StackResource, *, replaced: bool, undone: bool = False) -> Former:
     return Former(
         type=record.type,
         physical_id=record.physical_id,
         attributes=record.attributes,
         properties_zlib=record.properties_zlib,
         replaced=replaced,
+        undone=undone,
         deletion_policy=record.deletion_policy,
         update_replace_policy=record.update_replace_policy,
         depends_on=record.depends_on,

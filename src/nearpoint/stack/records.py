@@ -105,13 +105,15 @@ class StackTemplate(Resource, frozen=True, kw_only=True):
 
 
 class Former(Struct, frozen=True, kw_only=True):
-    """What a resource was before the update that is under way. `replaced`: it is still there, beside the new one."""
+    """What a resource was before the update that is under way. `replaced`: it is still there, beside the new one.
+    `undone`: the update has been taken back, and this is the new one, which has to go."""
 
     type: str
     physical_id: str
     attributes: dict[str, Any]
     properties_zlib: bytes
     replaced: bool
+    undone: bool = False
     deletion_policy: str
     update_replace_policy: str
     depends_on: tuple[str, ...]
