@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nearpoint.functions.packages import PackageError, PackageLimits, boot_root, unpack
+from nearpoint.functions.packages import PackageError, PackageLimits, boot_root, own_folder, unpack
 
 Fill = Callable[[zipfile.ZipFile], None]
 
@@ -153,3 +153,12 @@ def test_the_cache_of_an_earlier_boot_is_removed(tmp_path):
     root = boot_root(tmp_path / "cache")
     assert root == boot_root(tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == [root]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    root = boot_root(tmp_path)
+    mine = own_folder(root, "scratch")
+    (root / ".scratch-999999999.abc" / "x").mkdir(parents=True)
+    (root / f".{'0' * 64}-999999998.abc").mkdir()
+    boot_root(tmp_path)
+    assert list(root.iterdir()) == [mine]

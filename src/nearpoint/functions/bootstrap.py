@@ -1,10 +1,12 @@
 """The process a function lives in: imports its package once, then forks a worker whenever the sandbox asks for one.
 
 Run as `python -I -S bootstrap.py CONTROL_FD PARENT_PID`; standard library only, so that the package's modules meet
-nothing of Nearpoint's and a worker stays small. The other end is `process.py`.
+nothing of Nearpoint's and a worker stays small. The other ends are `zygote.py`
+and `worker.py`.
 
 Control socket (AF_UNIX SEQPACKET, one JSON object a message): in comes the configuration, then `fork` with a channel
-and a log pipe attached; out go `ready` or `failed`, `forked` with the worker's pidfd attached, and `exited`.
+and a log pipe attached; out go `ready` or `failed`, `forked` with the worker's pidfd attached or `refused`, and
+`exited`.
 Channel (AF_UNIX STREAM, 4 bytes of length and JSON): in comes a call, out goes its result.
 """
 
@@ -32,6 +34,7 @@ from typing import Any, NoReturn
 
 MESSAGE_BYTES_MAX = 128 * 1024
 TRACE_CHARS_MAX = 16 * 1024
+READ_BYTES = 128 * 1024
 LENGTH = struct.Struct(">I")
 
 
@@ -152,16 +155,15 @@ def send(control: socket.socket, message: dict[str, Any], fds: tuple[int, ...] =
     control.sendmsg([json.dumps(message).encode()], rights)
 
 
-def read_exactly(channel: socket.socket, size: int) -> bytes | None:
-    """`size` bytes, or None when the other end is gone."""
-    data = bytearray(size)
-    view = memoryview(data)
-    while view:
-        got = channel.recv_into(view)
-        if got == 0:
+def read_call(channel: socket.socket) -> bytearray | None:
+    """The next call's JSON, or None when the other end is gone. Nothing follows a call before it is answered."""
+    data = bytearray()
+    while len(data) < LENGTH.size or len(data) < LENGTH.size + LENGTH.unpack_from(data)[0]:
+        more = channel.recv(READ_BYTES)
+        if not more:
             return None
-        view = view[got:]
-    return bytes(data)
+        data += more
+    return data[LENGTH.size :]
 
 
 def set_credentials(credentials: list[str | None]) -> None:
@@ -234,11 +236,10 @@ def serve(channel: socket.socket, handler: Any, fixed: dict[str, Any], log: Call
     flush_, call_, exit_, length = flush, call, os._exit, LENGTH
     goes_on = True
     while goes_on:
-        head = read_exactly(channel, 4)
-        body = read_exactly(channel, length.unpack(head)[0]) if head else None
-        if body is None:
+        request = read_call(channel)
+        if request is None:
             exit_(0)
-        answer, goes_on = call_(handler, json.loads(body), fixed, log)
+        answer, goes_on = call_(handler, json.loads(request), fixed, log)
         flush_()
         channel.sendall(length.pack(len(answer)) + answer)
     exit_(0)
@@ -297,7 +298,11 @@ class Zygote:
     def _fork(self, number: int, fds: list[int], handler: Any, fixed: dict[str, Any], log: CallLogHandler) -> None:
         zygote_pid = os.getpid()
         flush()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            send(self._control, {"refused": number, "why": str(error)})
+            pid = -1
         if pid == 0:
             try:
                 # What belongs to the zygote is none of the worker's.
@@ -308,6 +313,8 @@ class Zygote:
                 os._exit(70)
         for fd in fds:
             os.close(fd)
+        if pid < 0:
+            return
         pidfd = os.pidfd_open(pid)
         self._workers[pidfd] = (number, pid)
         self._poller.register(pidfd, select.POLLIN)

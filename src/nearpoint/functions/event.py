@@ -86,8 +86,8 @@ def _request(request: Request, origin: Origin | None, body: BodyPart | None) -> 
         "clientIp": request.client_ip,
         "headers": to_map(request.headers),
         "method": request.method,
-        "querystring": request.query,
-        "uri": request.path,
+        "querystring": shown_text(request.query),
+        "uri": shown_text(request.path),
     }
     if origin is not None:
         described["origin"] = describe_origin(origin)
@@ -99,6 +99,16 @@ def _request(request: Request, origin: Origin | None, body: BodyPart | None) -> 
             "data": base64.b64encode(body.data).decode(),
         }
     return described
+
+
+def shown_text(wire: str) -> str:
+    """A path or query as a function sees it: UTF-8 where the wire has bytes beyond ASCII and they are that."""
+    if wire.isascii():
+        return wire
+    try:
+        return wire.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return wire
 
 
 def describe_origin(origin: Origin) -> dict[str, Any]:

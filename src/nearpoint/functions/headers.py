@@ -124,48 +124,42 @@ def _is_latin1(text: str) -> bool:
     return True
 
 
-def apply_map(before: Headers, raw: Any, event_type: EventType) -> Headers:
-    """The headers after a function gave back `raw` for `before`. Fields it was not shown stay as they are.
+def apply_map(before: Headers, raw: Any, event_type: EventType) -> tuple[Headers, list[str]]:
+    """The headers after a function gave back `raw` for `before`, and the names of those that it altered.
 
-    An untouched field keeps its place. Raises RejectedError for a forbidden or read-only field that differs.
+    Fields it was not shown stay as they are; an untouched field keeps its place. Raises RejectedError for a forbidden
+    or read-only field that differs.
     """
-    after = from_map(raw)
-    shown: dict[str, list[tuple[str, str]]] = {}
-    for name, value in before:
-        shown.setdefault(name.lower(), []).append((name, value))
-    read_only = READ_ONLY[event_type]
-    for name in after.keys() | shown.keys():
-        new, old = after.get(name), shown.get(name)
+    if not isinstance(raw, dict):
+        raise RejectedError("malformed", "headers is not an object")
+    shown = to_map(before)
+    kept = {name for name, entries in raw.items() if entries == shown.get(name)}
+    new = from_map({name: entries for name, entries in raw.items() if name not in kept})
+    if not kept.isdisjoint(new):  # the same name in two spellings
+        kept, new = set(), from_map(raw)
+    removed = shown.keys() - kept - new.keys()
+    altered = []
+    for name in (*new, *removed):
+        values = [value for _, value in new.get(name, ())]
+        if values == before.get_all(name):
+            continue
+        altered.append(name)
         if is_forbidden(name):
-            if new is not None and _values(new) != _values(old):
-                raise RejectedError("header-forbidden", f"the function added or changed {name}, which no function may")
-        elif name in read_only and _values(new) != _values(old):
-            what = "added" if old is None else "removed" if new is None else "changed"
+            raise RejectedError("header-forbidden", f"the function added or changed {name}, which no function may")
+        if name in READ_ONLY[event_type]:
+            what = "added" if name not in shown else "removed" if name in removed else "changed"
             raise RejectedError("header-read-only", f"the function {what} {name}, which is read-only in {event_type}")
-    return _merged(before, shown, after)
-
-
-def _values(fields: list[tuple[str, str]] | None) -> list[str] | None:
-    return None if fields is None else [value for _, value in fields]
-
-
-def _merged(
-    before: Headers, shown: dict[str, list[tuple[str, str]]], after: dict[str, list[tuple[str, str]]]
-) -> Headers:
     items: list[tuple[str, str]] = []
-    done: set[str] = set()
     for name, value in before:
         lowered = name.lower()
-        new = after.get(lowered)
-        if is_forbidden(lowered) or new == shown[lowered]:
+        if lowered in new:
+            items.extend(new.pop(lowered))
+            removed.add(lowered)
+        elif lowered not in removed:
             items.append((name, value))
-        elif new is not None and lowered not in done:
-            items.extend(new)
-        done.add(lowered)
-    for lowered, new in after.items():
-        if lowered not in done:
-            items.extend(new)
-    return Headers(items)
+    for fields in new.values():
+        items.extend(fields)
+    return Headers(items), altered
 
 
 def checked_response_map(raw: Any) -> Headers:

@@ -84,9 +84,9 @@ class FileLog:
         folder.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, function: Function, request_id: str, line: str) -> None:
-        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        at = datetime.now(UTC)
         record = {"at": at, "request_id": request_id, "version": function.version, "line": line}
-        encoded = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+        encoded = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
         self._pending.setdefault(function.name, []).append(encoded)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._delay_s, self.flush)

@@ -38,14 +38,28 @@ class PackageLimits:
 
 
 def boot_root(cache_dir: Path) -> Path:
-    """The folder of this boot below `cache_dir`, made if needed; those of earlier boots are removed."""
+    """The folder of this boot below `cache_dir`, made if needed.
+
+    What earlier boots left is removed, and what processes that are gone left half done: `.SOMETHING-PID.RANDOM`.
+    """
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     root = cache_dir / f"boot-{boot_id}"
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     for entry in cache_dir.glob("boot-*"):
         if entry.name != root.name:
             shutil.rmtree(entry, ignore_errors=True)
+    for entry in root.glob(".*-*.*"):
+        pid = entry.name.rpartition(".")[0].rpartition("-")[2]
+        if not Path("/proc", pid).exists():
+            shutil.rmtree(entry, ignore_errors=True)
     return root
+
+
+def own_folder(root: Path, what: str) -> Path:
+    """A new folder of this process below `root`, which `boot_root` clears away once the process is gone."""
+    folder = root / f".{what}-{os.getpid()}.{secrets.token_hex(8)}"
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 def unpack(archive: Path, sha256: str, root: Path, limits: PackageLimits = PackageLimits()) -> Path:
@@ -58,14 +72,13 @@ def unpack(archive: Path, sha256: str, root: Path, limits: PackageLimits = Packa
     folder = root / sha256
     if folder.is_dir():
         return folder
-    making = root / f".{sha256}.{secrets.token_hex(8)}"
+    making = own_folder(root, sha256)
     try:
         with archive.open("rb") as file:
             if os.fstat(file.fileno()).st_size > limits.package_bytes_max:
                 raise PackageError(f"the package has more than {limits.package_bytes_max} bytes")
             if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
                 raise PackageError("the package does not have the digest that the function names")
-            making.mkdir(mode=0o755)
             with zipfile.ZipFile(file) as zipped:
                 _extract(zipped, making, limits)
         try:

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 import orjson
 
-from nearpoint.functions.process import Kind, Spec, StartError, Worker, Zygote
+from nearpoint.functions.worker import Kind, Worker
+from nearpoint.functions.zygote import Spec, StartError, Zygote
 
 # Forks under way at a time: a fork takes 1.4 ms, so by the time that these are ready a short call is over.
 STARTING_MAX = 4
@@ -228,7 +229,8 @@ class Pool:
     async def _start_worker(self) -> None:
         try:
             worker = await self._new_worker()
-        except StartError as error:
+        except (StartError, OSError) as failure:
+            error = failure if isinstance(failure, StartError) else StartError("crashed", str(failure))
             self._failed, self._failed_until = error, self._loop.time() + self._limits.failed_s
             waiters, self._waiters = self._waiters, deque()
             for waiter in waiters:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Literal
 
-from nearpoint.functions.event import bytes_max, describe_origin
+from nearpoint.functions.event import bytes_max, describe_origin, shown_text
 from nearpoint.functions.headers import EventType, apply_map, checked_response_map, from_map, is_forbidden
 from nearpoint.functions.origin import CustomOrigin, Origin, S3Origin
 from nearpoint.functions.outcome import Continue, RejectedError, Respond
@@ -58,8 +58,8 @@ def apply_response_result(
     status = _status(value["status"])
     if status != response.status and event_type == "viewer-response":
         raise RejectedError("field-read-only", "a viewer-response function may not change the status")
-    headers = apply_map(response.headers, value.get("headers", {}), event_type)
-    changed = _changed_headers(response.headers, headers)
+    headers, altered = apply_map(response.headers, value.get("headers", {}), event_type)
+    changed = [f"header:{name}" for name in altered]
     body: Body = response.body
     # The body that stays is framed as it came, whatever the function made of its length.
     _restore(headers, response.headers, "content-length")
@@ -77,11 +77,6 @@ def apply_response_result(
 
 def _kind(value: Any) -> str:
     return "nothing" if value is None else f"a {type(value).__name__}"
-
-
-def _changed_headers(before: Headers, after: Headers) -> list[str]:
-    names = {name.lower(): None for name, _ in (*before, *after)}
-    return [f"header:{name}" for name in names if before.get_all(name) != after.get_all(name)]
 
 
 def _restore(headers: Headers, before: Headers, name: str) -> None:
@@ -146,15 +141,15 @@ def _changed_request(
         raise RejectedError("method-changed", "the function changed the method, which is read-only")
     if value.get("clientIp", request.client_ip) != request.client_ip:
         raise RejectedError("field-read-only", "the function changed clientIp, which is read-only")
-    uri, query = value["uri"], value.get("querystring", request.query)
     # What came over the wire is passed on as it came, whatever it holds; what the function wrote has to be valid.
-    if uri != request.path:
-        uri = _uri(uri)
-    if query != request.query:
-        query = _query(query)
-    headers = apply_map(request.headers, value.get("headers", {}), event_type)
-    changed = _changed_headers(request.headers, headers)
-    if uri != request.path:
+    path, query = request.path, request.query
+    if value["uri"] != shown_text(path):
+        path = _path(value["uri"])
+    if value.get("querystring", shown_text(query)) != shown_text(query):
+        query = _target_text(value["querystring"], "querystring")
+    headers, altered = apply_map(request.headers, value.get("headers", {}), event_type)
+    changed = [f"header:{name}" for name in altered]
+    if path != request.path:
         changed.append("uri")
     if query != request.query:
         changed.append("querystring")
@@ -169,23 +164,26 @@ def _changed_request(
     if origin is not None and value.get("origin") is not None and value["origin"] != describe_origin(origin):
         new_origin = read_origin(value["origin"])
         changed.append("origin")
-    target = request.target if (uri, query) == (request.path, request.query) else f"{uri}?{query}" if query else uri
+    target = request.target
+    if (path, query) != (request.path, request.query):
+        target = f"{path}?{query}" if query else path
     made = Request(request.method, target, headers, body, scheme=request.scheme, client_ip=request.client_ip)
     return Continue(request=made, origin=new_origin, changed=tuple(changed))
 
 
-def _uri(value: Any) -> str:
-    if not isinstance(value, str) or not value.startswith("/"):
-        raise RejectedError("malformed", "uri does not begin with a slash")
-    if "?" in value or _TARGET.fullmatch(value) is None:
-        raise RejectedError("malformed", "uri has a character that has to be percent-encoded")
-    return value
+def _path(value: Any) -> str:
+    if not isinstance(value, str) or not value.startswith("/") or "?" in value:
+        raise RejectedError("malformed", "uri does not begin with a slash, or has a question mark")
+    return _target_text(value, "uri")
 
 
-def _query(value: Any) -> str:
-    if not isinstance(value, str) or _TARGET.fullmatch(value) is None:
-        raise RejectedError("malformed", "querystring has a character that has to be percent-encoded")
-    return value
+def _target_text(value: Any, field: str) -> str:
+    """What a function wrote, as on the wire: it writes UTF-8 ("Restrictions on all edge functions", encoding)."""
+    if isinstance(value, str):
+        wire = value.encode("utf-8", "replace").decode("latin-1")
+        if _TARGET.fullmatch(wire) is not None:
+            return wire
+    raise RejectedError("malformed", f"{field} has a character that has to be percent-encoded")
 
 
 def _replacement(event_type: EventType, body: Any, body_included: bool) -> bytes | None:

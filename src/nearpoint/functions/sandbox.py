@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 import re
 import secrets
 import shutil
@@ -19,17 +18,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from nearpoint.functions.logs import LogSink
-from nearpoint.functions.packages import PackageError, PackageLimits, boot_root, unpack
+from nearpoint.functions.packages import PackageError, PackageLimits, boot_root, own_folder, unpack
 from nearpoint.functions.pool import CredentialsLike, Invocation, Pool, PoolLimits
-from nearpoint.functions.process import Spec, StartError
+from nearpoint.functions.zygote import Spec, StartError
 from nearpoint.state.resources import Function
 
 __all__ = ["CredentialsLike", "Invocation", "Sandbox", "SandboxLimits"]
-
-_log = structlog.get_logger("nearpoint.functions")
 
 # What Lambda's Python runtime brings along (Lambda Developer Guide, "Runtime-included libraries").
 RUNTIME_LIBRARIES = ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six")
@@ -73,6 +68,8 @@ class Sandbox:
         self._log = log
         self._limits = limits or SandboxLimits()
         self._root: Path | None = None
+        self._scratch: Path | None = None
+        self._closed = False
         self._pools: dict[tuple[str, str, float, str, int], Pool] = {}
         self._unpacking: dict[str, asyncio.Task[Path]] = {}
         self._libraries = _libraries_folder()
@@ -91,24 +88,23 @@ class Sandbox:
         `deadline_s` is the time that the handler has; waiting for a worker is bounded too. Never raises for what a
         function does: `Invocation.kind` says how it failed. A cancelled call ends the worker that ran it.
         """
-        started = asyncio.get_running_loop().time()
+        if self._closed:
+            return Invocation(kind="throttled", text="the sandbox is closed")
         self._log(function, request_id, f"START RequestId: {request_id} Version: {function.version}")
         ran = await self._pool(function, credentials).invoke(event, request_id, credentials, deadline_s)
         if ran.kind is not None:
             self._log(function, request_id, f"ERROR RequestId: {request_id} {ran.kind}: {ran.text}"[:4096])
         self._log(function, request_id, f"END RequestId: {request_id}")
         self._log(function, request_id, report_line(request_id, function.memory_mb, ran))
-        if ran.kind is not None:
-            waited_ms = round((asyncio.get_running_loop().time() - started) * 1000, 1)
-            _log.warning("call failed", function=function.arn, request_id=request_id, kind=ran.kind, ms=waited_ms)
         return ran
 
     async def close(self) -> None:
         """End every process and remove what functions wrote."""
+        self._closed = True
         pools, self._pools = list(self._pools.values()), {}
         await asyncio.gather(*(pool.close() for pool in pools))
-        if self._root is not None:
-            await asyncio.to_thread(shutil.rmtree, self._scratch(), ignore_errors=True)
+        if self._scratch is not None:
+            await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
 
     def _pool(self, function: Function, credentials: CredentialsLike) -> Pool:
         key = (function.arn, function.code_sha256, function.last_modified, function.handler, function.memory_mb)
@@ -123,10 +119,6 @@ class Sandbox:
                 credentials,
             )
         return pool
-
-    def _scratch(self) -> Path:
-        assert self._root is not None
-        return self._root / f"scratch-{os.getpid()}-{id(self):x}"
 
     async def _unpacked(self, function: Function) -> Path:
         task = self._unpacking.get(function.code_sha256)
@@ -146,7 +138,10 @@ class Sandbox:
 
     async def _spec(self, function: Function, credentials: CredentialsLike) -> Spec:
         folder = await self._unpacked(function)
-        scratch = self._scratch() / re.sub(r"[^A-Za-z0-9_-]", "_", f"{function.name}-{function.version}")[:120]
+        assert self._root is not None
+        if self._scratch is None:
+            self._scratch = own_folder(self._root, "scratch")
+        scratch = self._scratch / re.sub(r"[^A-Za-z0-9_-]", "_", f"{function.name}-{function.version}")[:120]
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._warn_of_runtime(function)
         environment = _environment(function, folder, scratch)
