@@ -60,7 +60,19 @@ class Shape:
     """A type of the model: `structure`, `list`, `map`, `string`, `integer`, `long`, `float`, `double`, `boolean`,
     `blob` or `timestamp`."""
 
-    __slots__ = ("_body_index", "element", "key", "members", "name", "payload", "required", "traits", "type", "value")
+    __slots__ = (
+        "_body_index",
+        "_body_members",
+        "element",
+        "key",
+        "members",
+        "name",
+        "payload",
+        "required",
+        "traits",
+        "type",
+        "value",
+    )
 
     def __init__(self, name: str, raw: dict[str, Any]) -> None:
         self.name = name
@@ -73,12 +85,24 @@ class Shape:
         self.key: Member | None = None  # of a map
         self.value: Member | None = None
         self._body_index: dict[str, tuple[str, Member]] | None = None
+        self._body_members: list[tuple[str, str, Member]] | None = None
 
     @property
     def error_code(self) -> str:
         """For an exception: the code on the wire."""
         error = self.traits.get("error")
         return str(error.get("code", self.name)) if isinstance(error, dict) else self.name
+
+    @property
+    def body_members(self) -> list[tuple[str, str, Member]]:
+        """The members that are written into an XML body: name, tag, member, in the model's order."""
+        if self._body_members is None:
+            self._body_members = [
+                (name, member.name or name, member)
+                for name, member in self.members.items()
+                if member.location is None and not member.attribute
+            ]
+        return self._body_members
 
     @property
     def body_index(self) -> dict[str, tuple[str, Member]]:

@@ -91,10 +91,14 @@ def xml_value(parts: list[str], member: Member, value: Any, tag: str) -> None:
 
 def xml_members(parts: list[str], shape: Shape, value: Mapping[str, Any]) -> None:
     """Append the elements of a structure's body members, in the model's order."""
-    for name, member in shape.members.items():
+    for name, tag, member in shape.body_members:
         item = value.get(name)
-        if item is not None and member.location is None and not member.attribute:
-            xml_value(parts, member, item, member.name or name)
+        if item is None:
+            continue
+        if member.type == "string" and type(item) is str:  # most members are, and a listing has thousands
+            parts.append(f"<{tag}>{xml.escape(item)}</{tag}>")
+        else:
+            xml_value(parts, member, item, tag)
 
 
 def _attributes(member: Member, value: Mapping[str, Any]) -> str:

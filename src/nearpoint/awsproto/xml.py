@@ -55,7 +55,7 @@ def parse(data: bytes, *, bytes_max: int = BYTES_MAX, elements_max: int = ELEMEN
             raise XmlError(f"more than {elements_max} elements")
         if len(stack) > DEPTH_MAX:
             raise XmlError(f"more than {DEPTH_MAX} levels")
-        node = Node(tag.rpartition(":")[2], attributes)
+        node = Node(tag.rpartition(":")[2] if ":" in tag else tag, attributes)
         stack[-1].children.append(node)
         stack.append(node)
 
@@ -92,17 +92,15 @@ class Raw(str):
 # Carriage returns would be normalised away by a reader; control characters are not XML 1.0, but S3 writes their
 # references all the same (keys may hold them), and encoding-type=url is there for whoever can't read that.
 _SPECIAL = re.compile('[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]')
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
-
-
-def _entity(match: re.Match[str]) -> str:
-    char = match.group()
-    return _ENTITIES.get(char) or f"&#{ord(char)};"
+_CONTROL = re.compile("[\r\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def escape(text: str) -> str:
     """Text as it stands in an element or a double-quoted attribute."""
-    return _SPECIAL.sub(_entity, text) if _SPECIAL.search(text) else text
+    if not _SPECIAL.search(text):
+        return text
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
+    return _CONTROL.sub(lambda match: f"&#{ord(match.group())};", text) if _CONTROL.search(text) else text
 
 
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
