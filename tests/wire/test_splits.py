@@ -41,6 +41,9 @@ class Wire:
     def write_eof(self) -> None:
         self.closing = True
 
+    def is_closing(self) -> bool:
+        return self.closing
+
     def close(self) -> None:
         self.closing = True
 

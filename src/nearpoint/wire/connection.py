@@ -17,7 +17,6 @@ import struct
 import traceback
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +84,7 @@ class _Exchange:
         "raw_bytes",
         "received_bytes",
         "target",
+        "unframed",
     )
 
     def __init__(self, method: bytes, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
@@ -101,6 +101,7 @@ class _Exchange:
         self.discarding = False
         self.received_bytes = 0
         self.raw_bytes = 0
+        self.unframed = False
 
     def request(self, peer: Peer) -> Request:
         return Request(
@@ -544,6 +545,7 @@ class Connection(asyncio.Protocol):
                 framing = "Transfer-Encoding: chunked"
             else:
                 framing = ""
+                exchange.unframed = True
                 exchange.keep_alive = False
             head = self._head(exchange, response, length, framing)
             exchange.head_sent = True
@@ -587,7 +589,7 @@ class Connection(asyncio.Protocol):
         if exchange.head_sent:
             # Nothing but a broken connection tells the client that what it has is not the whole.
             log.warning("response cut short", method=method, path=path, error=repr(error))
-            self._abort()
+            self._cut(exchange)
         elif isinstance(error, RequestBodyError):
             self._write_error(exchange, error.status, error.reason)
         elif isinstance(error, BodyTooLargeError):
@@ -606,7 +608,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, exchange: _Exchange) -> None:
         self._task = None
-        if self._lost:
+        if self._lost or self._transport.is_closing():
             self._active = None
             return
         body = exchange.body
@@ -645,14 +647,22 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.close()
 
-    def _abort(self) -> None:
-        if self._lost:
-            return
-        self._deaf = True
-        with suppress(OSError, AttributeError):
+    def _cut(self, exchange: _Exchange) -> None:
+        """Close after what is written, so that the client sees a part and can't take it for the whole."""
+        if exchange.unframed:
+            # The end of the connection would be the end of the body: only a reset tells the difference.
             sock = self._transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._transport.abort()
+            if sock is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._abort()
+        elif not self._lost:
+            self._deaf = True
+            self._transport.close()
+
+    def _abort(self) -> None:
+        if not self._lost:
+            self._deaf = True
+            self._transport.abort()
 
     # --- the request body's side (`inbound.Source`)
 
