@@ -24,6 +24,7 @@ from nearpoint.signing import Credentials
 from nearpoint.state.resources import AccessKey, AccessPoint, Member, Snapshot
 from nearpoint.wire.client import Client
 from nearpoint.wire.server import Server
+from nearpoint.wire.tls import Authority
 
 ACCOUNT = "123456789012"
 ALIAS = "mfzwi23gnjvgw.mrap"
@@ -32,8 +33,8 @@ REGIONS = ("eu-west-1", "us-east-1")
 
 
 @pytest.fixture
-async def port(tmp_path: Path, loopback_socket: socket.socket) -> AsyncIterator[int]:
-    """An access point over embedded stores: the port it listens on."""
+async def endpoints(tmp_path: Path, loopback_socket: socket.socket) -> AsyncIterator[dict[str, str]]:
+    """An access point over embedded stores: its URL by scheme, and `ca`, the bundle that https is verified with."""
     client = Client()
     stores: dict[str, Store] = {}
     closing: list[Any] = []
@@ -75,8 +76,19 @@ async def port(tmp_path: Path, loopback_socket: socket.socket) -> AsyncIterator[
     )
     front = Server(AccessPointNode("here", lambda: snapshot, stores).handle)
     await front.start(loopback_socket)
-    yield loopback_socket.getsockname()[1]
+    authority = Authority.load_or_create(tmp_path / "ca")
+    bundle = tmp_path / "ca.pem"
+    bundle.write_bytes(authority.certificate_pem)
+    secure = Server(front.handler, tls=authority.server_context())
+    secure_sock = socket.create_server(("127.0.0.1", 0))
+    await secure.start(secure_sock)
+    yield {
+        "http": f"http://localhost:{loopback_socket.getsockname()[1]}",
+        "https": f"https://localhost:{secure_sock.getsockname()[1]}",
+        "ca": str(bundle),
+    }
     await front.drain(1.0)
+    await secure.drain(1.0)
     await client.close()
     for server, embedded in closing:
         await server.drain(1.0)
@@ -90,10 +102,11 @@ def _constraint(region: str) -> bytes:
     return f"<CreateBucketConfiguration>{inner}</CreateBucketConfiguration>".encode()
 
 
-def _client(port: int, signature: str) -> Any:
+def _client(endpoints: dict[str, str], scheme: str, signature: str) -> Any:
     return boto3.client(
         "s3",
-        endpoint_url=f"http://127.0.0.1:{port}",
+        endpoint_url=endpoints[scheme],
+        verify=endpoints["ca"],
         region_name="us-west-2" if signature == "s3v4" else "eu-west-1",
         aws_access_key_id="AK",
         aws_secret_access_key="SK",
@@ -190,6 +203,9 @@ def _presigned(s3: Any) -> None:
 
 
 @pytest.mark.parametrize("signature", ["s3v4a", "s3v4"])
-@pytest.mark.parametrize("story", [_story, _multipart, _presigned])
-async def test_boto3(port: int, signature: str, story: Callable[[Any], None]) -> None:
-    await asyncio.to_thread(lambda: story(_client(port, signature)))
+@pytest.mark.parametrize(
+    ("scheme", "story"),
+    [("http", _story), ("https", _story), ("http", _multipart), ("https", _multipart), ("http", _presigned)],
+)
+async def test_boto3(endpoints: dict[str, str], scheme: str, signature: str, story: Callable[[Any], None]) -> None:
+    await asyncio.to_thread(lambda: story(_client(endpoints, scheme, signature)))

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import socket
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from nearpoint.edge.config import Distribution, compile_distribution, standalone
 from nearpoint.edge.engine import Edge
 from nearpoint.edge.standalone import ClientFetch
 from nearpoint.wire.client import Client, Origin
+from nearpoint.wire.dates import http_date
 from nearpoint.wire.message import Headers, Request, Response, read_all
 from nearpoint.wire.server import Server
 
@@ -81,7 +83,10 @@ class Stage:
     async def origin(self, request: Request) -> Response:
         self.seen.append(Seen(request, await read_all(request.body, 50_000_000)))
         answer = self.answer(request)
-        return await answer if inspect.isawaitable(answer) else answer
+        response: Response = await answer if inspect.isawaitable(answer) else answer
+        if "date" not in response.headers:
+            response.headers.add("Date", http_date(datetime.fromtimestamp(self.clock.now, UTC)))
+        return response
 
     async def serve(self, handler: Any, **options: Any) -> int:
         sock = socket.create_server(("127.0.0.1", 0))
@@ -103,9 +108,7 @@ class Stage:
         if distributions:
             self.edge.load(distributions)
         else:
-            self.edge.load(
-                (), default=standalone_distribution(host="127.0.0.1", port=self.origin_port, tls=False)
-            )
+            self.edge.load((), default=standalone_distribution(host="127.0.0.1", port=self.origin_port, tls=False))
         self.edge_port = await self.serve(self.edge.handle, instant=self.edge.instant("http"))
         return self.edge
 
@@ -129,9 +132,7 @@ class Stage:
         }
 
     def distribution(self, config: dict[str, Any] | None = None, **behavior: Any) -> Distribution:
-        return compile_distribution(
-            distribution_id="E1", domain=DOMAIN, config=config or self.config(**behavior)
-        )
+        return compile_distribution(distribution_id="E1", domain=DOMAIN, config=config or self.config(**behavior))
 
     async def get(
         self, target: str = "/", *, method: str = "GET", body: Any = b"", host: str = DOMAIN, **headers: str
@@ -141,6 +142,14 @@ class Stage:
         request = Request(method, target, Headers(fields), body)
         response = await self.client.send(request, Origin(host="127.0.0.1", port=self.edge_port))
         return Reply(response.status, response.headers, await read_all(response.body, 100_000_000))
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        """Wait for something to become true; the test's own time-out is the limit."""
+        while True:
+            value = condition()
+            if await value if inspect.isawaitable(value) else value:
+                return
+            await asyncio.sleep(0.01)
 
     async def raw(self, data: bytes) -> bytes:
         """Send bytes to the edge and read until it closes."""

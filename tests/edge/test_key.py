@@ -84,9 +84,7 @@ def test_key_path_is_what_an_invalidation_names() -> None:
 
 text = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="?&=;,"), max_size=4)
 pairs = st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), text), max_size=3)
-requests = st.builds(
-    lambda path, query, cookies, headers: (path, query, cookies, headers), text, pairs, pairs, pairs
-)
+requests = st.builds(lambda path, query, cookies, headers: (path, query, cookies, headers), text, pairs, pairs, pairs)
 selections = st.sampled_from([NONE, ALL, some(["a"]), some(["a", "b"]), EXCEPT_B])
 policies = st.builds(CachePolicy, headers=selections, cookies=selections, queries=selections)
 

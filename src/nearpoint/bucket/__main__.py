@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 
+from nearpoint.bucket.fast import FastReads
 from nearpoint.bucket.schema import StoreUnusableError
 from nearpoint.bucket.server import StoreServer, utc_now
 from nearpoint.bucket.store import Store
@@ -35,7 +36,11 @@ async def main(child: Child) -> None:
         sock = socket.create_server((config.get("host", "127.0.0.1"), int(config["port"])), backlog=1024)
     store = Store(Path(config["folder"]), config["region"], account_id=config.get("account_id"))
     credentials = Credentials(config["access_key_id"], config["secret_key"])
-    server = Server(StoreServer(store, credentials, clock=utc_now).handle)
+    answers = StoreServer(store, credentials, clock=utc_now)
+    instant = FastReads(
+        store, authenticate=answers.authenticate, new_request_id=answers.new_request_id, date=lambda: server.date
+    )
+    server = Server(answers.handle, instant=instant)
     await server.start(sock)
     gc.collect()
     gc.freeze()

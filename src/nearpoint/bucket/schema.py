@@ -77,7 +77,7 @@ def open_writer(path: Path) -> apsw.Connection:
     """The one connection that writes. Creates the tables of a new store. Raises StoreUnusableError."""
     check_sqlite(apsw.sqlite_lib_version())
     db = apsw.Connection(str(path))
-    db.set_busy_timeout(5000)
+    _settle(db)
     for pragma in (
         "page_size = 4096",
         "journal_mode = WAL",
@@ -102,9 +102,15 @@ def open_writer(path: Path) -> apsw.Connection:
 def open_reader(path: Path) -> apsw.Connection:
     """A connection for reading."""
     db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    db.set_busy_timeout(5000)
+    _settle(db)
     fetch_all(db, "PRAGMA cache_size = -8192")
     return db
+
+
+def _settle(db: apsw.Connection) -> None:
+    db.set_busy_timeout(5000)
+    # Plans must not depend on bound values: with a partial index SQLite would compile a statement anew at every use.
+    db.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
 
 
 def next_boot(db: apsw.Connection) -> int:

@@ -10,11 +10,11 @@ import itertools
 import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import structlog
 
 from nearpoint.awsproto import AwsError, load_service
+from nearpoint.awsproto.routing import decode_text
 from nearpoint.awsproto.service import host_id
 from nearpoint.bucket.attributes import Attributes
 from nearpoint.bucket.buckets import Buckets
@@ -33,6 +33,7 @@ log = structlog.get_logger("nearpoint.bucket")
 
 LIVE_PATH = "/-/live"  # no bucket can be named `-`: names have at least three characters
 
+_PLAIN = {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject", "DELETE": "DeleteObject"}
 _Operation = Callable[[Call], Awaitable[Result]]
 
 
@@ -44,15 +45,20 @@ class StoreServer:
         self._credentials = credentials
         self._clock = clock
         self._service = load_service("s3")
+        self._plain = {method: self._service.operations[name] for method, name in _PLAIN.items()}
         self._settings = Settings(store)
         self._operations = _operations(store, self._settings)
         self._request_numbers = itertools.count(int.from_bytes(os.urandom(8), "big") >> 1)
+
+    def new_request_id(self) -> str:
+        """The id of a request: it comes back in the answer's header."""
+        return f"{next(self._request_numbers):016X}"
 
     async def handle(self, request: Request) -> Response:
         """The Exchange."""
         if request.path == LIVE_PATH and request.method in ("GET", "HEAD"):
             return Response(200, Headers([("Content-Type", "text/plain")]), b"ok\n")
-        request_id = f"{next(self._request_numbers):016X}"
+        request_id = self.new_request_id()
         try:
             response = await self._answer(request, request_id)
         except AwsError as error:
@@ -64,15 +70,9 @@ class StoreServer:
         return response
 
     async def _answer(self, request: Request, request_id: str) -> Response:
-        verified = self._authenticate(request)
-        service = self._service
-        operation, labels, query = service.route(request.method, request.target, request.headers)
-        body = b""
-        if operation.streaming_input is None:
-            body = await self._store.intake.read_document(request.body, request.headers, verified)
-        params = service.read_params(operation, labels, query, request.headers, body)
-        self._check_owner(params)
-        call = Call(request=request, operation=operation, params=params, query=query, verified=verified)
+        verified = self.authenticate(Message(request.method, request.path, request.query, list(request.headers)))
+        call = self._plain_call(request, verified) or await self._any_call(request, verified)
+        operation = call.operation
         handler = self._operations.get(operation.name)
         if handler is not None:
             result = await handler(call)
@@ -81,15 +81,41 @@ class StoreServer:
             if found is None:
                 raise AwsError("NotImplemented", f"This store does not implement {operation.name}.")
             result = await self._settings.answer(*found, call)
-        return result if isinstance(result, Response) else service.serialize(operation, result, request_id)
+        return result if isinstance(result, Response) else self._service.serialize(operation, result, request_id)
 
-    def _authenticate(self, request: Request) -> Verified:
-        if "AWSAccessKeyId=" in request.query or (request.headers.get("authorization") or "").startswith("AWS "):
+    async def _any_call(self, request: Request, verified: Verified) -> Call:
+        service = self._service
+        operation, labels, query = service.route(request.method, request.target, request.headers)
+        body = b""
+        if operation.streaming_input is None:
+            body = await self._store.intake.read_document(request.body, request.headers, verified)
+        params = service.read_params(operation, labels, query, request.headers, body)
+        for member in ("ExpectedBucketOwner", "ExpectedSourceBucketOwner"):
+            self._check_owner(params.get(member))
+        return Call(request=request, operation=operation, params=params, query=query, verified=verified)
+
+    def _plain_call(self, request: Request, verified: Verified) -> Call | None:
+        """A call on an object that its method alone names, without going through the service's model; else None."""
+        path, _, query = request.target.partition("?")
+        bucket, _, key = path[1:].partition("/")
+        operation = self._plain.get(request.method)
+        if operation is None or not bucket or not key or "x-amz-copy-source" in request.headers:
+            return None
+        if query and not all(pair.startswith(("X-Amz-", "x-id=")) for pair in query.split("&")):
+            return None
+        self._check_owner(request.headers.get("x-amz-expected-bucket-owner"))
+        params = {"Bucket": decode_text(bucket), "Key": decode_text(key)}
+        return Call(request=request, operation=operation, params=params, query={}, verified=verified)
+
+    def authenticate(self, message: Message) -> Verified:
+        """The proof that the holder of the access key sent this. Raises AwsError, SignatureError."""
+        if "AWSAccessKeyId=" in message.query or any(
+            name.lower() == "authorization" and value.startswith("AWS ") for name, value in message.headers
+        ):
             raise AwsError(
                 "InvalidRequest",
                 "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
             )
-        message = Message(request.method, request.path, request.query, list(request.headers))
         claim = read_claim(message)
         if claim is None:
             raise AwsError("AccessDenied")
@@ -104,11 +130,10 @@ class StoreServer:
             claim, message, credentials.secret_key, now=self._clock(), region=self._store.region, service="s3"
         )
 
-    def _check_owner(self, params: dict[str, Any]) -> None:
+    def _check_owner(self, expected: str | None) -> None:
         account = self._store.account_id
-        for member in ("ExpectedBucketOwner", "ExpectedSourceBucketOwner"):
-            if account is not None and params.get(member, account) != account:
-                raise AwsError("AccessDenied")
+        if account is not None and expected is not None and expected != account:
+            raise AwsError("AccessDenied")
 
     def _error(self, request: Request, error: AwsError, request_id: str) -> Response:
         response = self._service.error(error, request_id, {"Resource": request.path})

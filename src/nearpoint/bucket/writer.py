@@ -1,7 +1,9 @@
-"""The one thread that writes metadata: waiting changes share one transaction, and so one flush of the disk.
+"""Writes metadata: waiting changes share one transaction, and so one flush of the disk.
 
 A change is a function of the transaction. It decides first (and may raise AwsError, having written nothing), then
-writes. When a transaction fails, its changes are made again one by one, so that one change's fault is its own.
+writes. Changes run on the event loop, which costs no hand-over between threads; only the commit, which waits for the
+disk, is another thread's, and what is handed in meanwhile forms the next transaction. When a transaction fails, its
+changes are made again one by one, so that one change's fault is its own.
 """
 
 from __future__ import annotations
@@ -10,8 +12,10 @@ import asyncio
 import errno
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import apsw
@@ -37,12 +41,17 @@ class Transaction:
         self.abandoned: list[int] = []  # content numbers whose files go once this is committed
 
 
-Change = Callable[[Transaction], Any]
-_Waiting = tuple[Change, "asyncio.Future[Any]", tuple[int, ...]]
+@dataclass(slots=True)
+class _Waiting:
+    change: Callable[[Transaction], Any]
+    future: asyncio.Future[Any]
+    files: tuple[int, ...]
+    outcome: Any = None
+    alone: bool = False  # it was part of a transaction that failed
 
 
 class Writer:
-    """Takes changes from the event loop and answers when they are on disk."""
+    """Takes changes on the event loop and answers when they are on disk."""
 
     def __init__(
         self,
@@ -58,8 +67,12 @@ class Writer:
         self._clock_us = clock_us
         self._loop = loop
         self._pool = pool
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._waiting: deque[_Waiting] = deque()
+        self._busy = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._commits: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
         self._thread.start()
 
     def submit(self, change: Callable[[Transaction], T], files: tuple[int, ...] = ()) -> asyncio.Future[T]:
@@ -69,80 +82,94 @@ class Writer:
         gives rows to: they are the writer's from here on, and removed when the change does not come about.
         """
         future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put((change, future, files))
+        self._waiting.append(_Waiting(change, future, files))
+        if not self._busy:
+            self._busy = True
+            self._idle.clear()
+            self._loop.call_soon(self._begin)  # requests that were read together are written together
         return future
 
     async def close(self) -> None:
         """Make what waits, then close the connection."""
-        self._queue.put(None)
+        await self._idle.wait()
+        self._commits.put(None)
         await asyncio.to_thread(self._thread.join)
-
-    def _run(self) -> None:
-        ended = False
-        while not ended:
-            group: list[_Waiting] = []
-            item = self._queue.get()
-            while True:
-                if item is None:
-                    ended = True
-                    break
-                group.append(item)
-                if len(group) == _GROUP_MAX or self._queue.empty():
-                    break
-                item = self._queue.get()
-            if group:
-                self._make(group)
         self._db.close()
 
-    def _make(self, group: list[_Waiting]) -> None:
-        try:
-            outcomes, abandoned = self._transact([change for change, _, _ in group])
-        except Exception as error:
-            if len(group) > 1:
-                for item in group:
-                    self._make([item])
-                return
-            outcomes, abandoned = [unavailable(error)], []
-        for (_, _, files), outcome in zip(group, outcomes, strict=True):
-            if files and isinstance(outcome, Exception):
-                abandoned += files
-        self._loop.call_soon_threadsafe(self._settle, [future for _, future, _ in group], outcomes, abandoned)
+    def _run(self) -> None:
+        while (commit := self._commits.get()) is not None:
+            commit()
 
-    def _transact(self, changes: list[Change]) -> tuple[list[Any], list[int]]:
-        """Every change's result or AwsError, committed. Raises whatever else happens, rolled back."""
-        db = self._db
-        outcomes: list[Any] = []
+    def _begin(self) -> None:
+        group: list[_Waiting] = []
+        while self._waiting and len(group) < _GROUP_MAX and not (group and self._waiting[0].alone):
+            group.append(self._waiting.popleft())
+            if group[-1].alone:
+                break
+        if not group:
+            self._busy = False
+            self._idle.set()
+            return
         abandoned: list[int] = []
-        db.execute("BEGIN IMMEDIATE")
         try:
-            for change in changes:
-                transaction = Transaction(db, self._clock_us())
-                written = db.total_changes()
-                try:
-                    outcomes.append(change(transaction))
-                except AwsError as error:
-                    if db.total_changes() != written:
-                        raise RuntimeError("a change refused after it had written") from error
-                    outcomes.append(error)
-                abandoned += transaction.abandoned
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
-        return outcomes, abandoned
+            self._db.execute("BEGIN IMMEDIATE")
+            for item in group:
+                self._make(item, abandoned)
+        except Exception as error:
+            self._roll_back()
+            self._failed(group, error)
+        else:
+            self._commits.put(lambda: self._commit(group, abandoned))
 
-    def _settle(self, futures: list[asyncio.Future[Any]], outcomes: list[Any], abandoned: list[int]) -> None:
-        for future, outcome in zip(futures, outcomes, strict=True):
-            if future.cancelled():
+    def _make(self, item: _Waiting, abandoned: list[int]) -> None:
+        db = self._db
+        transaction = Transaction(db, self._clock_us())
+        written = db.total_changes()
+        try:
+            item.outcome = item.change(transaction)
+        except AwsError as error:
+            if db.total_changes() != written:
+                raise RuntimeError("a change refused after it had written") from error
+            item.outcome = error
+            abandoned += item.files
+        abandoned += transaction.abandoned
+
+    def _commit(self, group: list[_Waiting], abandoned: list[int]) -> None:
+        """On the commit thread."""
+        try:
+            self._db.execute("COMMIT")
+        except Exception as error:
+            self._roll_back()
+            self._loop.call_soon_threadsafe(self._failed, group, error)
+        else:
+            self._loop.call_soon_threadsafe(self._settle, group, abandoned)
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def _failed(self, group: list[_Waiting], error: Exception) -> None:
+        if len(group) > 1:
+            for item in reversed(group):
+                item.alone = True
+                self._waiting.appendleft(item)
+            self._begin()
+            return
+        group[0].outcome = unavailable(error)
+        self._settle(group, list(group[0].files))
+
+    def _settle(self, group: list[_Waiting], abandoned: list[int]) -> None:
+        for item in group:
+            if item.future.cancelled():
                 continue
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
+            if isinstance(item.outcome, Exception):
+                item.future.set_exception(item.outcome)
             else:
-                future.set_result(outcome)
+                item.future.set_result(item.outcome)
         free = self._disk.doom(abandoned) if abandoned else None
         if free:
             self._pool.submit(self._disk.remove, free)
+        self._begin()
 
 
 def unavailable(error: Exception) -> AwsError:

@@ -22,7 +22,7 @@ def fail(*, data: Path, region: str, how: str, as_json: bool) -> None:
     if as_json:
         print_json(answer)
     else:
-        notes.print(f"{region} fails now: {EFFECTS[how]}. `nearpoint heal {region}` ends it.")
+        notes.print(f"{region} fails now: {EFFECTS[how]}. `nearpoint heal {region}` ends it.", soft_wrap=True)
 
 
 def heal(*, data: Path, region: str, as_json: bool) -> None:

@@ -55,19 +55,23 @@ def run_edge(listen: str, origin: str, *, workers: int = 1, cache_mb: int = 256,
     return _supervise(socks, url, bounds, access_log)
 
 
-def _work(sock: socket.socket, url: OriginUrl, bounds: Bounds, access_log: str | None) -> int:
+def _work(sock: socket.socket, url: OriginUrl, bounds: Bounds, access_log: str | None, alive: int | None = None) -> int:
     import uvloop
 
     logs.configure("edge")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(sock, url, bounds=bounds, log_path=access_log))
+        runner.run(serve(sock, url, bounds=bounds, log_path=access_log, alive=alive))
     return 0
+
+
+_ENDING = {signal.SIGTERM, signal.SIGINT}
 
 
 def _supervise(socks: list[socket.socket], url: OriginUrl, bounds: Bounds, access_log: str | None) -> int:
     """Fork a worker per socket, start those anew that end by themselves, and end them all when asked to."""
     stopping = False
     workers: dict[int, socket.socket] = {}
+    alive, ours = os.pipe()  # closes when this process is gone, however it went: the workers end then
 
     def stop(*_: object) -> None:
         nonlocal stopping
@@ -77,21 +81,25 @@ def _supervise(socks: list[socket.socket], url: OriginUrl, bounds: Bounds, acces
                 os.kill(pid, signal.SIGTERM)
 
     def start(sock: socket.socket) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)  # neither side may miss a signal while it gets ready
         pid = os.fork()
         if pid == 0:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, signal.SIG_DFL)
-            for other in socks:
-                if other is not sock:
-                    other.close()
             code = 1
             try:
-                code = _work(sock, url, bounds, access_log)
+                os.close(ours)
+                for number in _ENDING:
+                    signal.signal(number, signal.SIG_DFL)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+                for other in socks:
+                    if other is not sock:
+                        other.close()
+                code = _work(sock, url, bounds, access_log, alive)
             finally:
                 os._exit(code)
         workers[pid] = sock
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ENDING:
         signal.signal(number, stop)
     for sock in socks:
         start(sock)

@@ -94,7 +94,6 @@ def routes(data: Data = DATA, as_json: Json = False) -> None:
 
 
 @app.command(
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog="Examples:  [bold]nearpoint shell eu-west-1[/]   [bold]nearpoint shell FRA -- curl -sI https://d….cloudfront.net[/]",
 )
 def shell(

@@ -82,13 +82,18 @@ async def serve(
     bounds: Bounds | None = None,
     tls: ssl.SSLContext | None = None,
     log_path: str | None = None,
-    ready: asyncio.Event | None = None,
+    alive: int | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then let what is under way finish for at most DRAIN_S seconds."""
+    """Serve until SIGTERM or SIGINT, then let what is under way finish for at most DRAIN_S seconds.
+
+    `alive`: the reading end of a pipe that closes when whoever started this process is gone; it ends then, too.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    if alive is not None:
+        loop.add_reader(alive, stop.set)
     client = Client()
     access_log = AccessLog(log_path, POP) if log_path is not None else None
     edge = Edge(
@@ -111,9 +116,9 @@ async def serve(
         await server.start(sock)
         if access_log is not None:
             access_log.start()
-        if ready is not None:
-            ready.set()
         await stop.wait()
+        if alive is not None:
+            loop.remove_reader(alive)
         await server.drain(DRAIN_S)
     finally:
         await edge.close()

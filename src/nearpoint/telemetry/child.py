@@ -1,7 +1,7 @@
 """A process that a supervisor runs: its configuration, its sockets, when it is ready, and when it has to end.
 
-The supervisor gives a JSON file (`--config`) and one end of a socket pair, over which both send JSON lines: the child
-says `{"ready": true}` and whatever it reports, the supervisor sends what its children need to hear. When the pair closes,
+The supervisor gives a JSON file (`--config`) and an end of a socket pair, over which both send JSON lines: the
+child says `{"ready": true}` and whatever it reports, the supervisor sends what its children need to hear. When the pair closes,
 the supervisor is gone and the child ends too.
 """
 
