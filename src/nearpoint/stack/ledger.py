@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import uuid as uuids
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -139,18 +138,17 @@ class Ledger:
         self, stack: Stack, logical_id: str, physical_id: str, kind: str, status: str, reason: str | None
     ) -> None:
         events = self._events.setdefault(stack.uuid, [])
-        at = self._now()
-        stamp = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+        number = events[-1].number + 1 if events else 1
         event = StackEvent(
             uuid=stack.uuid,
-            number=events[-1].number + 1 if events else 1,
-            event_id=self.new_uuid() if kind == STACK_TYPE else f"{logical_id}-{status}-{stamp}",
+            number=number,
+            event_id=self.new_uuid() if kind == STACK_TYPE else f"{logical_id}-{status}-{number}",
             logical_id=logical_id,
             physical_id=physical_id,
             type=kind,
             status=status,
             status_reason=reason,
-            at=at,
+            at=self._now(),
             client_request_token=stack.client_request_token,
         )
         events.append(event)  # before the write: two that write at once take different numbers
