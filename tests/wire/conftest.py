@@ -103,6 +103,7 @@ class World:
         self.raw: list[asyncio.Server] = []
         self.dialogues: list[Dialogue] = []
         self.clients: list[Client] = []
+        self.failures: list[Exception] = []
 
     async def serve(self, handler: Exchange, **settings: Any) -> int:
         """Start a server and return its port."""
@@ -133,6 +134,8 @@ class World:
             try:
                 with suppress(ConnectionError, asyncio.IncompleteReadError):
                     await script(reader, writer)
+            except Exception as error:
+                self.failures.append(error)
             finally:
                 writer.close()
 
@@ -154,6 +157,7 @@ class World:
             await server.drain(0)
         for raw in self.raw:
             raw.close()
+        assert self.failures == []
 
 
 @pytest.fixture
