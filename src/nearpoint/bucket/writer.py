@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -145,8 +146,9 @@ class Writer:
             self._loop.call_soon_threadsafe(self._settle, group, abandoned)
 
     def _roll_back(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+        with suppress(apsw.Error):  # SQLite may have rolled back by itself
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
 
     def _failed(self, group: list[_Waiting], error: Exception) -> None:
         if len(group) > 1:
