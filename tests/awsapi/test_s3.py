@@ -198,14 +198,85 @@ async def test_presigned_urls(buckets: Any, call: Any) -> None:
     assert b"<Code>SignatureDoesNotMatch</Code>" in answer.data
 
 
-async def test_copies_stay_in_their_region(buckets: Any, call: Any) -> None:
-    s3 = buckets.client("s3")
+async def test_copies_between_regions(buckets: Any, call: Any) -> None:
+    here, there = buckets.client("s3"), buckets.client("s3", "eu-west-1")
+    await call(
+        here.put_object,
+        Bucket="here",
+        Key="a b/ü",
+        Body=b"0123456789",
+        ContentType="text/plain",
+        CacheControl="max-age=5",
+        Metadata={"colour": "red"},
+        Tagging="k=v%26w",
+    )
+    source = {"Bucket": "here", "Key": "a b/ü"}
+    copied = await call(there.copy_object, Bucket="there", Key="copy", CopySource=source)
+    got = await call(there.get_object, Bucket="there", Key="copy")
+    assert got["Body"] == b"0123456789"
+    assert copied["CopyObjectResult"]["ETag"] == got["ETag"]
+    assert (got["ContentType"], got["CacheControl"], got["Metadata"]) == ("text/plain", "max-age=5", {"colour": "red"})
+    tags = await call(there.get_object_tagging, Bucket="there", Key="copy")
+    assert tags["TagSet"] == [{"Key": "k", "Value": "v&w"}]
+    await call(
+        there.copy_object,
+        Bucket="there",
+        Key="replaced",
+        CopySource=source,
+        MetadataDirective="REPLACE",
+        ContentType="text/html",
+        Metadata={"x": "y"},
+    )
+    got = await call(there.head_object, Bucket="there", Key="replaced")
+    assert (got["ContentType"], got["Metadata"], "CacheControl" in got) == ("text/html", {"x": "y"}, False)
+    upload = await call(there.create_multipart_upload, Bucket="there", Key="parts")
+    part = {"Bucket": "there", "Key": "parts", "UploadId": upload["UploadId"], "PartNumber": 1}
+    made = await call(there.upload_part_copy, **part, CopySource=source, CopySourceRange="bytes=2-4")
+    done = {"Parts": [{"PartNumber": 1, "ETag": made["CopyPartResult"]["ETag"]}]}
+    await call(
+        there.complete_multipart_upload,
+        Bucket="there",
+        Key="parts",
+        UploadId=upload["UploadId"],
+        MultipartUpload=done,
+    )
+    assert (await call(there.get_object, Bucket="there", Key="parts"))["Body"] == b"234"
+
+
+@pytest.mark.parametrize(
+    ("params", "expected"),
+    [
+        ({"CopySource": "nowhere/k"}, ("NoSuchBucket", 404)),
+        ({"CopySource": "there/absent"}, ("NoSuchKey", 404)),
+        ({"CopySource": "there/k", "CopySourceIfMatch": '"0"'}, ("PreconditionFailed", 412)),
+    ],
+)
+async def test_copies_that_fail(buckets: Any, call: Any, params: dict[str, Any], expected: tuple[str, int]) -> None:
+    await call(buckets.client("s3", "eu-west-1").put_object, Bucket="there", Key="k", Body=b"x")
     with pytest.raises(ClientError) as error:
-        await call(s3.copy_object, Bucket="here", Key="k", CopySource="there/k")
-    assert code(error) == ("NotImplemented", 501)
+        await call(buckets.client("s3").copy_object, Bucket="here", Key="k", **params)
+    assert code(error) == expected
+
+
+async def test_a_role_deletes_only_what_it_may(buckets: Any, call: Any) -> None:
+    root = buckets.client("s3")
+    for key in ("public/a", "public/b", "secret/a"):
+        await call(root.put_object, Bucket="here", Key=key, Body=b"x")
+    role = await buckets.role(
+        "cleaner",
+        {"Effect": "Allow", "Action": "s3:DeleteObject", "Resource": "arn:aws:s3:::here/*"},
+        {"Effect": "Deny", "Action": "s3:*", "Resource": "arn:aws:s3:::here/secret/*"},
+    )
+    assumed = await call(buckets.client("sts").assume_role, RoleArn=role.arn, RoleSessionName="test")
+    credentials = assumed["Credentials"]
+    keys = (credentials["AccessKeyId"], credentials["SecretAccessKey"], credentials["SessionToken"])
+    s3 = buckets.client("s3", keys=keys)
     with pytest.raises(ClientError) as error:
-        await call(s3.copy_object, Bucket="here", Key="k", CopySource="nowhere/k")
-    assert code(error) == ("NoSuchBucket", 404)
+        await call(s3.delete_objects, Bucket="here", Delete={"Objects": [{"Key": "public/a"}, {"Key": "secret/a"}]})
+    assert code(error) == ("AccessDenied", 403)
+    await call(s3.delete_objects, Bucket="here", Delete={"Objects": [{"Key": "public/a"}, {"Key": "public/b"}]})
+    left = await call(root.list_objects_v2, Bucket="here")
+    assert [each["Key"] for each in left["Contents"]] == ["secret/a"]
 
 
 async def test_a_store_that_is_down_is_a_503(buckets: Any, call: Any) -> None:

@@ -11,19 +11,25 @@ from datetime import UTC, datetime
 
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.policy.document import MalformedPolicyError, Policy, parse_policy
-from nearpoint.policy.evaluate import Decision, RequestContext, evaluate
+from nearpoint.policy.evaluate import RequestContext, evaluate
 from nearpoint.stack.services.roles import policy_documents
-from nearpoint.state.resources import Role, Snapshot
+from nearpoint.state.resources import Snapshot
 from nearpoint.state.sessions import ROOT_SUFFIX, Identity
 from nearpoint.wire.message import Request
 
 
-def policies_of(role: Role) -> list[Policy]:
-    """The role's policies, ready to be asked. A stored document that is no policy allows nothing."""
+def policies_of(identity: Identity, snapshot: Snapshot) -> list[Policy] | None:
+    """The caller's identity policies; None for the account's root, which needs none.
+
+    A stored document that is no policy allows nothing; nor does a role that is gone.
+    """
+    if identity.role_arn is None:
+        return None if identity.principal_arn.endswith(ROOT_SUFFIX) else []
+    role = snapshot.roles.get(identity.role_arn)
     policies: list[Policy] = []
-    for document in policy_documents(role):
+    for document in policy_documents(role) if role is not None else ():
         try:
-            policies.append(parse_policy(document, kind="identity", name=role.name))
+            policies.append(parse_policy(document, kind="identity"))
         except MalformedPolicyError:
             continue
     return policies
@@ -51,22 +57,14 @@ def conditions_of(request: Request, identity: Identity, now_s: float, region: st
     return found
 
 
-def decide(
-    identity: Identity, snapshot: Snapshot, action: str, resource: str, conditions: Mapping[str, Sequence[str]]
-) -> bool:
-    """Whether the caller's identity policies allow the action on the resource."""
-    if identity.role_arn is None:
-        return identity.principal_arn.endswith(ROOT_SUFFIX)
-    role = snapshot.roles.get(identity.role_arn)
-    if role is None:
-        return False
-    decision: Decision = evaluate(
-        policies_of(role), RequestContext(action=action, resource=resource, conditions=conditions)
-    )
-    return decision.allowed
+def allows(policies: list[Policy] | None, action: str, resource: str, conditions: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the policies (of `policies_of`) allow the action on the resource."""
+    if policies is None:
+        return True
+    return evaluate(policies, RequestContext(action=action, resource=resource, conditions=conditions)).allowed
 
 
-def denied(identity: Identity, action: str, resource: str, *, service: str, protocol: str) -> AwsError:
+def denied(identity: Identity, action: str, resource: str, *, protocol: str) -> AwsError:
     """The answer to a call that the caller's policies do not allow."""
     text = f"User: {identity.principal_arn} is not authorized to perform: {action}"
     if resource != "*":

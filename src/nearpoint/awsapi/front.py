@@ -17,7 +17,7 @@ import structlog
 
 from nearpoint.awsapi import cloudformation, cloudfront, iam, lambda_, s3control, sts
 from nearpoint.awsapi.authenticate import find_caller, message_of, prove, refusal, unsigned
-from nearpoint.awsapi.authorize import conditions_of, decide, denied
+from nearpoint.awsapi.authorize import allows, conditions_of, denied, policies_of
 from nearpoint.awsapi.call import Call, Context, ServiceModule
 from nearpoint.awsapi.endpoint import Endpoint, find_endpoint
 from nearpoint.awsapi.s3 import S3, S3Call, region_of_endpoint
@@ -212,8 +212,8 @@ class Front:
         resource_of = getattr(module, "RESOURCES", {}).get(name)
         resource = "*" if resource_of is None else resource_of(call)
         conditions = conditions_of(call.request, identity, self._ctx.now(), call.region)
-        if not decide(identity, self._ctx.snapshot(), action, resource, conditions):
-            raise denied(identity, action, resource, service=call.service.name, protocol=call.service.protocol)
+        if not allows(policies_of(identity, self._ctx.snapshot()), action, resource, conditions):
+            raise denied(identity, action, resource, protocol=call.service.protocol)
 
 
 def unknown_service(name: str, request: Request, request_id: str) -> Response:

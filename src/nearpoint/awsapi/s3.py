@@ -10,17 +10,17 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
-from nearpoint.awsapi.authorize import conditions_of, decide, denied
+from nearpoint.awsapi.authorize import policies_of
 from nearpoint.awsapi.call import Context
 from nearpoint.awsapi.endpoint import GLOBAL_REGION, Endpoint
 from nearpoint.awsapi.paging import decode_token, encode_token
+from nearpoint.awsapi.s3_copy import copy_across
+from nearpoint.awsapi.s3_permission import S3Permission, copy_source
 from nearpoint.awsproto import AwsError, Operation, load_service
 from nearpoint.bucket.names import is_bucket_name
-from nearpoint.policy.s3_actions import s3_action
 from nearpoint.regions.forward import forward
-from nearpoint.regions.payload import payload_of
+from nearpoint.regions.payload import Payload, payload_of
 from nearpoint.regions.store import Store
 from nearpoint.signing import Verified
 from nearpoint.stack.services.buckets import Buckets
@@ -29,6 +29,7 @@ from nearpoint.state.sessions import Identity
 from nearpoint.wire.message import Request, Response, read_all
 
 CONFIGURATION_BYTES_MAX = 64 * 1024
+DELETE_BYTES_MAX = 2 * 1024 * 1024  # 1,000 keys of 1,024 bytes, escaped
 LIST_BUCKETS_MAX = 10_000
 
 
@@ -75,9 +76,10 @@ class S3:
     async def handle(self, call: S3Call) -> Response:
         """The answer. Raises AwsError, and UpstreamError when the store cannot be reached."""
         name = call.operation.name
-        self._authorize(call)
+        payload = payload_of(call.request.body, call.request.headers, call.verified)
+        await self._authorize(call, payload)
         if name == "CreateBucket":
-            return await self._create(call)
+            return await self._create(call, payload)
         if name == "ListBuckets":
             return self._result(call, self._list(call))
         if call.bucket is None:
@@ -94,7 +96,14 @@ class S3:
             return self._result(call, {"BucketRegion": bucket.region, "AccessPointAlias": False})
         if name == "DeleteBucket":
             return await self._delete(call, bucket)
-        return await self._forward(call, bucket)
+        if name in {"CopyObject", "UploadPartCopy"}:
+            source_name, source_key, version_id = copy_source(call.request.headers.get("x-amz-copy-source") or "")
+            source = self._ctx.state.get(Bucket, source_name)
+            if source is None:
+                raise AwsError("NoSuchBucket", extra={"BucketName": source_name})
+            if source.region != bucket.region:
+                return await self._copy(call, bucket, source, source_key, version_id)
+        return await self._forward(call, bucket, payload)
 
     def _result(self, call: S3Call, result: Mapping[str, Any]) -> Response:
         return self._codec.serialize(call.operation, result, call.request_id)
@@ -113,29 +122,24 @@ class S3:
             raise AwsError("ServiceUnavailable", f"The region {region} has no store in this world.")
         return store
 
-    def _authorize(self, call: S3Call) -> None:
-        if call.identity.role_arn is None and call.identity.principal_arn.endswith(":root"):
+    async def _authorize(self, call: S3Call, payload: Payload) -> None:
+        policies = policies_of(call.identity, self._ctx.snapshot())
+        if policies is None:
             return
-        parameters = set(call.query)
-        action = s3_action(call.request.method, has_key=call.key is not None, parameters=parameters)
-        if call.bucket is None:
-            action = "s3:ListAllMyBuckets"
-        resource = "*" if call.bucket is None else f"arn:aws:s3:::{call.bucket}"
-        if call.key is not None:
-            resource += f"/{call.key}"
-        self._demand(call, action or f"s3:{call.operation.name}", resource)
-        source = call.request.headers.get("x-amz-copy-source")
-        if source is not None and call.key is not None:
-            bucket, key = _copy_source(source)
-            self._demand(call, "s3:GetObject", f"arn:aws:s3:::{bucket}/{key}")
-
-    def _demand(self, call: S3Call, action: str, resource: str) -> None:
-        conditions = conditions_of(call.request, call.identity, self._ctx.now(), call.region)
-        for name in ("prefix", "delimiter", "max-keys", "versionId"):
-            if name in call.query:
-                conditions[f"s3:{name.lower()}"] = call.query[name][:1]
-        if not decide(call.identity, self._ctx.snapshot(), action, resource, conditions):
-            raise denied(call.identity, action, resource, service="s3", protocol="rest-xml")
+        permission = S3Permission(
+            policies, call.identity, call.request, call.query, now_s=self._ctx.now(), region=call.region
+        )
+        if call.operation.name != "DeleteObjects" or call.bucket is None:
+            permission.demand_call(call.operation.name, call.bucket, call.key)
+            return
+        await payload.keep(DELETE_BYTES_MAX)
+        if not payload.kept:
+            raise AwsError("MissingContentLength" if payload.length is None else "MaxMessageLengthExceeded")
+        body = await read_all(payload.open(), DELETE_BYTES_MAX)
+        params = self._codec.read_params(
+            call.operation, {"Bucket": call.bucket}, call.query, call.request.headers, body
+        )
+        permission.demand_deletes(call.bucket, params["Delete"]["Objects"])
 
     def _list(self, call: S3Call) -> dict[str, Any]:
         params = self._codec.read_params(call.operation, {}, call.query, call.request.headers)
@@ -166,10 +170,11 @@ class S3:
             "Prefix": params.get("Prefix"),
         }
 
-    async def _create(self, call: S3Call) -> Response:
+    async def _create(self, call: S3Call, payload: Payload) -> Response:
         assert call.bucket is not None
         name = call.bucket
-        body = await self._read_configuration(call)
+        await payload.keep(CONFIGURATION_BYTES_MAX)
+        body = await read_all(payload.open(), CONFIGURATION_BYTES_MAX)
         params = self._codec.read_params(call.operation, {"Bucket": name}, call.query, call.request.headers, body)
         if not is_bucket_name(name):
             raise AwsError("InvalidBucketName", extra={"BucketName": name})
@@ -178,11 +183,6 @@ class S3:
             # us-east-1 alone answers 200 to the owner (S3 API Reference, CreateBucket).
             raise AwsError("BucketAlreadyOwnedByYou", extra={"BucketName": name})
         return self._result(call, {"Location": f"/{name}" if region == GLOBAL_REGION else _url(name)})
-
-    async def _read_configuration(self, call: S3Call) -> bytes:
-        payload = payload_of(call.request.body, call.request.headers, call.verified)
-        await payload.keep(CONFIGURATION_BYTES_MAX)
-        return await read_all(payload.open(), CONFIGURATION_BYTES_MAX)
 
     def _wanted_region(self, call: S3Call, params: dict[str, Any]) -> str:
         configuration = params.get("CreateBucketConfiguration") or {}
@@ -204,50 +204,32 @@ class S3:
         await self._buckets.delete(bucket.name, bucket.region)
         return self._result(call, {})
 
-    async def _forward(self, call: S3Call, bucket: Bucket) -> Response:
-        response = await forward(
-            call.request,
-            payload_of(call.request.body, call.request.headers, call.verified),
-            self._store(bucket.region),
-            bucket=bucket.name,
-            key=call.key,
-            copy_source=lambda value: self._copy_from(value, bucket),
-        )
+    async def _forward(self, call: S3Call, bucket: Bucket, payload: Payload) -> Response:
+        response = await forward(call.request, payload, self._store(bucket.region), bucket=bucket.name, key=call.key)
         if "x-amz-request-id" not in response.headers:
             response.headers.add("x-amz-request-id", call.request_id)
         return response
 
-    def _copy_from(self, value: str, bucket: Bucket) -> str:
-        name, _ = _copy_source(value)
-        source = self._ctx.state.get(Bucket, name)
-        if source is None:
-            raise AwsError("NoSuchBucket", extra={"BucketName": name})
-        if source.region != bucket.region:
-            raise AwsError(
-                "NotImplemented",
-                f"Copying between regions is not implemented: {source.name} is in {source.region}, {bucket.name} in "
-                f"{bucket.region}. Get the object and put it.",
-            )
-        return value
+    async def _copy(
+        self, call: S3Call, bucket: Bucket, source: Bucket, source_key: str, version_id: str | None
+    ) -> Response:
+        is_part = call.operation.name == "UploadPartCopy"
+        copied, put = await copy_across(
+            call.request,
+            source=self._store(source.region),
+            source_bucket=source.name,
+            source_key=source_key,
+            source_version=version_id,
+            target=self._store(bucket.region),
+            target_bucket=bucket.name,
+            target_key=call.key or "",
+            part={name: call.query[name][0] for name in ("partNumber", "uploadId")} if is_part else None,
+        )
+        result = {"ETag": copied.pop("ETag"), "LastModified": self._ctx.now()}
+        if not is_part:
+            copied["VersionId"] = put.headers.get("x-amz-version-id")
+        return self._result(call, {"CopyPartResult" if is_part else "CopyObjectResult": result, **copied})
 
 
 def _url(name: str) -> str:
     return f"http://{name}.s3.amazonaws.com/"
-
-
-def _copy_source(value: str) -> tuple[str, str]:
-    """Bucket and key that `x-amz-copy-source` names. Raises InvalidArgument; access points are not taken here."""
-    try:
-        path = unquote_to_bytes(value.partition("?")[0].encode("latin-1")).decode("utf-8")
-    except UnicodeDecodeError:
-        path = ""
-    bucket, _, key = path.removeprefix("/").partition("/")
-    if bucket.startswith("arn:"):
-        raise AwsError("NotImplemented", "Copying from an access point into a bucket is not implemented.")
-    if not bucket or not key:
-        raise AwsError(
-            "InvalidArgument",
-            "Copy Source must mention the source bucket and key: sourcebucket/sourcekey",
-            extra={"ArgumentName": "x-amz-copy-source", "ArgumentValue": value[:1024]},
-        )
-    return bucket, key
