@@ -101,14 +101,14 @@ class FakeStore:
         headers.add("Content-Length", str(len(part)))
         if request.method == "HEAD":
             return Response(status, headers)
-        if self.behave == "break":
-            return Response(status, headers, StreamBody(_broken(part), len(part)))
+        if self.behave in ("break", "stall"):
+            return Response(status, headers, StreamBody(_broken(part, self.behave), len(part)))
         return Response(status, headers, part)
 
 
-async def _broken(data: bytes) -> AsyncIterator[bytes]:
+async def _broken(data: bytes, behave: str) -> AsyncIterator[bytes]:
     yield data[: len(data) // 2]
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(60 if behave == "stall" else 0.05)
     raise ConnectionResetError
 
 

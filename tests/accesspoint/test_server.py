@@ -90,6 +90,16 @@ async def test_a_download_that_breaks_goes_on_from_another_region(world: Any) ->
     assert (status, body == data[1000:1500001]) == (206, True)
 
 
+async def test_a_download_that_stands_still_goes_on_from_another_region(world: Any) -> None:
+    data = bytes(range(256)) * 4096
+    for name, store in world.stores.items():
+        store.objects[f"/{name}-bucket/big"] = data
+    world.stores["near"].behave = "stall"
+    async with asyncio.timeout(20):
+        assert (await world.ask("GET", "/big"))[2] == data
+    assert len(world.stores["far"].requests) == 1
+
+
 async def test_a_download_of_other_content_is_cut_and_never_passed_for_whole(world: Any) -> None:
     world.stores["near"].objects["/near-bucket/big"] = b"a" * 1_000_000
     world.stores["far"].objects["/far-bucket/big"] = b"b" * 1_000_000
@@ -239,6 +249,32 @@ async def test_presigned_requests_work(world: Any, sign: Any) -> None:
     tampered = Request("GET", f"/other.txt?{query}", Headers([("Host", HOST)]))
     status, _, body = await world.raw(tampered)
     assert (status, b"SignatureDoesNotMatch" in body) == (403, True)
+
+
+async def test_a_presigned_request_is_good_only_as_long_as_it_is_valid(world: Any) -> None:
+    def request(expires_s: int, signed_at: datetime, **extra: str) -> Request:
+        message = Message("GET", "/hello.txt", "", [("Host", HOST)])
+        query = presign_v4a(message, ROOT, now=signed_at, expires_s=expires_s)
+        fields = [(name.replace("_", "-"), value) for name, value in extra.items()]
+        return Request("GET", f"/hello.txt?{query}", Headers([("Host", HOST), *fields]))
+
+    good = request(60, datetime.now(UTC))
+    assert [(await world.raw(good))[0] for _ in range(3)] == [200, 200, 200]
+    varied = Request("GET", good.target, Headers([("Host", HOST), ("x-amz-meta-a", "b")]))
+    assert (await world.raw(varied))[0] == 403
+    elsewhere = Request("GET", good.target, Headers([("Host", f"{ALIAS}.s3.example.net")]))
+    assert (await world.raw(elsewhere))[0] == 403
+    assert (await world.raw(Request("HEAD", good.target, good.headers)))[0] == 403
+    short = request(1, datetime.now(UTC))
+    assert (await world.raw(short))[0] == 200
+    await asyncio.sleep(2.1)
+    status, _, body = await world.raw(short)
+    assert (status, b"Request has expired" in body) == (403, True)
+    key = world.snapshot.access_keys.pop(ROOT.access_key_id)
+    world.publish(world.access_point())
+    status, _, body = await world.raw(good)
+    assert (status, b"InvalidAccessKeyId" in body) == (403, True)
+    world.snapshot.access_keys[ROOT.access_key_id] = key
 
 
 async def test_plain_sigv4_is_taken_with_any_region(world: Any) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearpoint.awsproto.errors import AwsError
@@ -163,6 +163,7 @@ async def _drain(body: Body) -> bytes:
     return await read_all(body, 1 << 24)
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.binary(max_size=5000), st.integers(1, 6000), st.sampled_from([STREAMING_HMAC, STREAMING_HMAC_TRAILER]))
 async def test_signed_chunks_are_checked_and_taken_off(data: bytes, size: int, mode: str) -> None:
     trailers = {"x-amz-checksum-crc32": "AAAAAA=="} if mode == STREAMING_HMAC_TRAILER else None
@@ -182,6 +183,7 @@ async def test_signed_chunks_are_checked_and_taken_off(data: bytes, size: int, m
         assert (payload.payload_hash, sent, payload.headers) == (UNSIGNED_PAYLOAD, data, [])
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.binary(min_size=1, max_size=3000), st.data())
 async def test_a_changed_byte_never_lets_the_whole_body_out(data: bytes, pick: st.DataObject) -> None:
     extra = [("x-amz-decoded-content-length", str(len(data)))]

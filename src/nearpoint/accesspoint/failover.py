@@ -42,7 +42,10 @@ PATIENT_S = 30.0
 # A store that has not answered `Expect: 100-continue` by then gets the body all the same (RFC 9110 §10.1.1), unless
 # its region has been found dead in the meantime.
 CONTINUE_S = 1.5
-_TIMEOUTS = Timeouts(connect_s=CONNECT_S, read_s=PATIENT_S, continue_s=CONTINUE_S)
+# A download that stands still for so long goes on elsewhere, if there is an elsewhere.
+STALL_S = 2.0
+_PATIENT = Timeouts(connect_s=CONNECT_S, read_s=PATIENT_S, continue_s=CONTINUE_S)
+_BRISK = Timeouts(connect_s=CONNECT_S, read_s=STALL_S, continue_s=CONTINUE_S)
 REGION_HEADER = "x-nearpoint-region"
 
 
@@ -89,7 +92,7 @@ class Failover:
             started_s = self._clock_s()
             try:
                 if is_last or not payload.kept:
-                    response = await self._ask(incoming, route)
+                    response = await self._ask(incoming, route, _PATIENT)
                 else:
                     response = await self._ask_briefly(incoming, route)
             except UpstreamError as error:
@@ -112,13 +115,13 @@ class Failover:
         wait_s = first_byte_s(incoming.call, self._fleet.rtt_ms_p50(route.region))
         try:
             async with asyncio.timeout(wait_s) as limit:
-                return await self._ask(incoming, route)
+                return await self._ask(incoming, route, _BRISK if incoming.call.is_download else _PATIENT)
         except TimeoutError:
             if not limit.expired():
                 raise
             raise UpstreamError("timeout", f"no answer from {route.region} in {wait_s:.2f} s") from None
 
-    async def _ask(self, incoming: Incoming, route: Route) -> Response:
+    async def _ask(self, incoming: Incoming, route: Route, timeouts: Timeouts) -> Response:
         call, request = incoming.call, incoming.request
         query = query_for_store(request.query) if call.upload_region is not None else request.query
         copy_source: Callable[[str], str] | None = None
@@ -139,7 +142,7 @@ class Failover:
             query=query,
             copy_source=copy_source,
             before_body=before_body,
-            timeouts=_TIMEOUTS,
+            timeouts=timeouts,
         )
 
     async def _finish(
@@ -191,7 +194,7 @@ class Failover:
     ) -> tuple[Route, Response] | None:
         request = incoming.request
         rest = Request(request.method, request.path, resume_headers(request.headers, download, sent))
-        for route in routes:
+        for route in sorted(routes, key=lambda route: self._fleet.states[route.region] is State.EJECTED):
             try:
                 response = await forward(
                     rest,
@@ -200,7 +203,7 @@ class Failover:
                     bucket=route.bucket,
                     key=incoming.call.key,
                     query=resume_query(request.query),
-                    timeouts=_TIMEOUTS,
+                    timeouts=_BRISK,
                 )
             except UpstreamError as error:
                 self._observe(route, OUTCOMES[error.reason])

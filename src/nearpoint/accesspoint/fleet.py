@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from nearpoint.accesspoint.health import Outcome, RegionHealth, State
 from nearpoint.accesspoint.latency import LatencyWindow, order_by_latency
 
+# The first probe includes the time to connect; the median of three leaves it out.
+SAMPLES_MIN = 3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionReport:
@@ -34,6 +37,14 @@ class Fleet:
     def regions(self) -> tuple[str, ...]:
         """The names of the regions."""
         return tuple(self._health)
+
+    @property
+    def is_measured(self) -> bool:
+        """True once every region has a median to go by or has been ejected."""
+        return all(
+            window.samples >= SAMPLES_MIN or self.states[region] is not State.HEALTHY
+            for region, window in self._latency.items()
+        )
 
     def rtt_ms_p50(self, region: str) -> float | None:
         """The measured round trip to a region, or None."""

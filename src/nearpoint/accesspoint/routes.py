@@ -46,6 +46,7 @@ class RouteTable:
     arn: str
     account_id: str
     routes: tuple[Route, ...]
+    regions: frozenset[str]
     policy: Policy | None = None
 
     def route(self, region: str) -> Route | None:
@@ -86,5 +87,6 @@ def compile_routes(access_point: AccessPoint) -> RouteTable:
             Route(region=member.region, bucket=member.bucket, dial_percent=max(0, min(100, member.dial_percent)))
             for member in access_point.members
         ),
+        regions=frozenset(member.region for member in access_point.members),
         policy=policy,
     )

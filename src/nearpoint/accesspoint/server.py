@@ -25,8 +25,9 @@ from nearpoint.accesspoint.choose import Choice, Chosen, NoActiveRegion, choose
 from nearpoint.accesspoint.copying import CopySource
 from nearpoint.accesspoint.failover import Failover, Incoming
 from nearpoint.accesspoint.fleet import Fleet
+from nearpoint.accesspoint.known import KnownCallers
 from nearpoint.accesspoint.prober import Prober
-from nearpoint.accesspoint.routes import Address, Route, RouteTable, address_of
+from nearpoint.accesspoint.routes import Route, RouteTable, address_of
 from nearpoint.awsproto import xml
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.awsproto.service import load_service
@@ -76,8 +77,14 @@ class AccessPointNode:
         self.fleet = Fleet(self._stores)
         self._prober = Prober(self.fleet, self._stores, clock_s=clock_s, draw=draw)
         self._failover = Failover(self.fleet, self._stores, clock_s=clock_s)
+        self._known = KnownCallers()
         self._view = View(snapshot())
         self._choices: dict[str, tuple[int, RouteTable, Choice]] = {}
+
+    @property
+    def is_measured(self) -> bool:
+        """True once every region has been measured or found unreachable: from then on choices rest on facts."""
+        return self.fleet.is_measured
 
     async def run(self) -> None:
         """Measure the regions until cancelled."""
@@ -99,13 +106,17 @@ class AccessPointNode:
     async def _answer(self, request: Request) -> Response:
         now = self._clock()
         view = self._current_view()
-        caller = authenticate(request, view.snapshot, now)
+        caller = self._known.find(request, view.snapshot, now) if request.query else None
+        if caller is None:
+            caller = authenticate(request, view.snapshot, now)
+            if request.query:
+                self._known.remember(request, caller, view.snapshot)
         address = address_of(request.host, request.path)
         table = None if address is None else view.table(address.alias)
         if address is None or table is None:
             raise AwsError("NoSuchAccessPoint")
         check_region_set(caller.claim, table)
-        call = _read_call(request, address, table)
+        call = read_call(request.method, address.path, request.query, request.headers, table.regions)
         payload = payload_of(request.body, request.headers, caller.verified)
         permissions = Permissions(view, request, caller, table, now)
         permissions.check_access_point(call.access)
@@ -237,8 +248,3 @@ class AccessPointNode:
             },
             "access_points": access_points,
         }
-
-
-def _read_call(request: Request, address: Address, table: RouteTable) -> Call:
-    regions = frozenset(route.region for route in table.routes)
-    return read_call(request.method, address.path, request.query, request.headers, regions)
