@@ -5,7 +5,7 @@ A graph says for each resource which others have to be there before it; removing
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from nearpoint.stack.errors import TemplateError
@@ -97,19 +97,6 @@ def waves(graph: Graph) -> list[list[str]]:
         layers.append(layer)
         done.update(layer)
     return layers
-
-
-def blocked_by(graph: Graph, failed: Iterable[str]) -> set[str]:
-    """What can't be started any more because something it needs, directly or not, has failed."""
-    users = reverse(graph)
-    blocked: set[str] = set()
-    front = list(failed)
-    while front:
-        for user in users.get(front.pop(), ()):
-            if user not in blocked:
-                blocked.add(user)
-                front.append(user)
-    return blocked
 
 
 def change_of(

@@ -375,6 +375,4 @@ def decide(template: Template, scope: Scope) -> dict[str, bool]:
             underway.pop()
         return decided[name]
 
-    for name in template.conditions:
-        one(name)
-    return decided
+    return {name: one(name) for name in template.conditions}
