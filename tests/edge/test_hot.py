@@ -1,0 +1,96 @@
+"""The hot path says what the ordinary path would say, or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nearpoint.edge.config import standalone_distribution
+from nearpoint.edge.engine import Edge
+from nearpoint.edge.ids import request_ids
+from nearpoint.wire.message import Headers, Request, Response, read_all
+from nearpoint.wire.server import Peer
+
+PEER = Peer("127.0.0.1", "http")
+NAMES = ["accept", "Accept-Encoding", "range", "If-None-Match", "cookie", "X-Lang", "x-lang", "Connection", "Host"]
+VALUES = ["", "gzip", "br, gzip", "de", "fr", '"1"', "bytes=0-1", "close", "x-lang", "a=1"]
+requests = st.tuples(
+    st.sampled_from(["GET", "GET", "HEAD", "POST"]),
+    st.sampled_from(["/a", "/a?q=1", "/b", "/A"]),
+    st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)), max_size=3),
+)
+
+
+async def echo(target: Any, request: Request, /) -> Response:
+    """An origin whose answer shows everything that it was asked for and that its Vary names."""
+    varied = [request.headers.joined(name) for name in ("x-lang", "accept-encoding")]
+    body = f"{request.target} {varied}".encode()
+    fields = [("Cache-Control", "max-age=60"), ("Vary", "X-Lang, Accept-Encoding"), ("ETag", '"1"')]
+    return Response(
+        200, Headers([*fields, ("Content-Length", str(len(body)))]), b"" if request.method == "HEAD" else body
+    )
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(requests, max_size=25))
+def test_a_stored_answer_is_never_served_to_a_request_that_differs(asked: list[Any]) -> None:
+    async def run() -> None:
+        edge = Edge(fetch=echo, clock=lambda: 1_000.0)
+        edge.load((), default=standalone_distribution(host="origin", port=80, tls=False))
+        instant = edge.instant("http")
+        for method, target, headers in asked:
+            fields = [("Host", "h"), *headers]
+            raw = [(name.encode(), value.encode()) for name, value in fields]
+            request = Request(method, target, Headers(fields), client_ip="127.0.0.1")
+            hot = instant(method.encode(), target.encode(), raw, PEER)
+            ordinary = await edge.handle(request)
+            body = await read_all(ordinary.body, 1_000_000)
+            if method == "GET" and ordinary.status == 200:
+                forwarded = edge._transfer.asker.forwarded(
+                    edge._receive(request, "id"),  # type: ignore[arg-type]
+                    storing=True,
+                )
+                varied = [forwarded.joined(name) for name in ("x-lang", "accept-encoding")]
+                assert body == f"{target} {varied}".encode()
+            if hot is not None:
+                data = hot if isinstance(hot, bytes) else b"".join(hot)
+                head, _, hot_body = data.partition(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 %d " % ordinary.status)
+                assert hot_body == body
+        await edge.close()
+
+    asyncio.run(run())
+
+
+def test_request_ids_are_unique_and_look_right() -> None:
+    ids = request_ids(lambda size: bytes(range(size)))
+    first = [next(ids) for _ in range(4_096)]
+    assert len(set(first)) == 4_096
+    assert all(len(each) == 56 and each.endswith(b"==") for each in first)
+
+
+async def test_a_large_body_goes_out_without_being_copied(stage: Any, answer: Any) -> None:
+    data = bytes(range(256)) * 1024
+    stage.answer = lambda request: answer(data, Cache_Control="max-age=60")
+    await stage.open()
+    assert [(await stage.get("/a")).body == data for _ in range(4)] == [True] * 4
+    assert stage.edge.hot_hits == 2
+    reply = stage.edge.instant("http")(b"GET", b"/a", [(b"Host", b"d111111abcdef8.cloudfront.net")], PEER)
+    assert isinstance(reply, tuple)
+    assert reply[1] is stage.edge.cache.get(next(iter(stage.edge.cache._entries)), ()).body
+
+
+async def test_pipelined_hits_and_misses_stay_in_order(stage: Any, answer: Any) -> None:
+    stage.answer = lambda request: answer(request.target.encode(), Cache_Control="max-age=60")
+    await stage.open()
+    for _ in range(3):
+        await stage.get("/hot", host="h")
+    lines = b"".join(
+        b"GET /%b HTTP/1.1\r\nHost: h\r\n\r\n" % name for name in (b"hot", b"m1", b"hot", b"hot", b"m2", b"hot")
+    )
+    raw = await stage.raw(lines + b"GET /last HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+    bodies = [part.partition(b"\r\n\r\n")[2] for part in raw.split(b"HTTP/1.1 200 OK\r\n")[1:]]
+    assert bodies == [b"/hot", b"/m1", b"/hot", b"/hot", b"/m2", b"/hot", b"/last"]
