@@ -192,6 +192,23 @@ async def test_a_reader_that_stops_reading(world: Any) -> None:
     sock.close()
 
 
+async def test_a_reader_that_stops_reading_the_last_response(world: Any) -> None:
+    async def handler(request: Request) -> Response:
+        return Response(200, None, b"x" * 2**24)
+
+    port = await world.serve(handler, limits=Limits(write_timeout_s=0.2))
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.connect(("127.0.0.1", port))
+    sock.sendall(GET + b"Connection: close\r\n\r\n")
+    async with asyncio.timeout(5):
+        while not world.servers[0].connection_count:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        while world.servers[0].connection_count:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    sock.close()
+
+
 async def test_a_lingering_connection_ends(world: Any) -> None:
     talk = await world.dial(await world.serve(ok))
     await talk.say(b"nonsense\r\n\r\n")

@@ -301,6 +301,21 @@ async def test_a_station_makes_its_own_error_pages(world: Any) -> None:
     assert (answer.status, answer.body, answer.get("connection")) == (400, b"<p>sorry</p>", "close")
 
 
+@pytest.mark.parametrize("broken", ["raises", "splits", "streams"])
+async def test_an_error_page_that_fails_is_replaced(world: Any, broken: str) -> None:
+    def page(status: int, reason: str) -> Response:
+        if broken == "raises":
+            raise RuntimeError
+        if broken == "splits":
+            return Response(status, Headers([("X", "a\r\nb: c")]))
+        return Response(status, None, StreamBody(_chunks(b"x"), 1))
+
+    talk = await world.dial(await world.serve(echo, error=page))
+    await talk.say(b"nonsense\r\n\r\n")
+    answer = await talk.answer()
+    assert (answer.status, answer.body[:3]) == (400, b"400")
+
+
 async def test_a_client_that_goes_away_cancels_its_handler(world: Any) -> None:
     began, cancelled = asyncio.Event(), asyncio.Event()
 

@@ -36,7 +36,6 @@ log = structlog.get_logger("nearpoint.wire")
 
 # A read that holds many heads is fed to the parser in slices, so that the queue can fill and reading pause.
 _SLICE_BYTES = 4_096
-_READ_BYTES_MAX = 262_144
 _WRITE_HIGH_BYTES = 262_144
 _HOSTS_MAX = 1_024
 _good_hosts: set[bytes] = set()
@@ -245,13 +244,12 @@ class Connection(asyncio.Protocol):
         if self._out:
             self._flush()
         if self._target:
+            limits = self._server.limits
             if not self._in_head:
                 self._in_head = True
                 self._since = self._server.ticker.now
-            self._fed_bytes = max(self._fed_bytes, len(data))
-            limits = self._server.limits
-            # Counted generously: this read may hold other messages. The end of the head is checked exactly.
-            if self._fed_bytes > limits.request_line_bytes_max + limits.headers_bytes_max + _READ_BYTES_MAX:
+                self._fed_bytes = 0  # this read may hold other messages; the end of the head is checked exactly
+            elif self._fed_bytes > limits.request_line_bytes_max + limits.headers_bytes_max:
                 self._refuse(Fault(431, "the header fields are too large"))
         elif incoming is not None and incoming.chunked and incoming is self._incoming:
             incoming.raw_bytes += len(data)
@@ -299,10 +297,10 @@ class Connection(asyncio.Protocol):
         headers = self._headers
         self._target = b""
         self._headers = []
-        self._in_head = False
         limits = self._server.limits
-        if self._fed_bytes > limits.headers_bytes_max or len(headers) > limits.header_count_max:
+        if self._in_head or self._fed_bytes > limits.headers_bytes_max or len(headers) > limits.header_count_max:
             self._check_size(headers)
+        self._in_head = False
         self._fed_bytes = 0
         if self._plain(method, target, headers):
             if self._my_turn() and self._answer_at_once(method, target, headers):
@@ -600,9 +598,15 @@ class Connection(asyncio.Protocol):
 
     def _write_error(self, exchange: _Exchange, status: int, reason: str) -> None:
         exchange.keep_alive = False
-        response = self._server.error_response(status, reason)
-        data = response.body.data if isinstance(response.body, BytesBody) else b""
-        self._write_whole(exchange, response, data)
+        try:
+            response = self._server.error_response(status, reason)
+            assert isinstance(response.body, BytesBody)
+            self._write_whole(exchange, response, response.body.data)
+        except Exception:
+            log.error("error page failed", status=status, error=traceback.format_exc())
+            response = default_error(status, reason)
+            assert isinstance(response.body, BytesBody)
+            self._write_whole(exchange, response, response.body.data)
 
     # --- 5. the end of an exchange
 
@@ -719,6 +723,10 @@ class Connection(asyncio.Protocol):
             self._unsent_bytes = unsent
             return
         waited_s = now - self._since
+        if self._transport.is_closing():
+            if waited_s > limits.write_timeout_s:
+                self._abort()  # what is left to be sent is not being taken
+            return
         exchange = self._active
         if self._lingering:
             if waited_s > LINGER_S:
@@ -733,6 +741,12 @@ class Connection(asyncio.Protocol):
         elif not self._queue and waited_s > limits.idle_timeout_s:
             self._deaf = True
             self._transport.close()
+
+
+def default_error(status: int, reason: str) -> Response:
+    """The page for a refusal where the station has none of its own."""
+    text = f"{status} {wire_framing.reason_phrase(status)}: {reason}\n"
+    return Response(status, Headers([("Content-Type", "text/plain; charset=utf-8")]), text.encode("ascii", "replace"))
 
 
 def _with_connection(reply: bytes | Sequence[bytes], option: bytes) -> list[bytes]:

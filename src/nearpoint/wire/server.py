@@ -10,11 +10,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
-from nearpoint.wire.connection import Connection, Peer, RequestBodyError
+from nearpoint.wire.connection import Connection, Peer, RequestBodyError, default_error
 from nearpoint.wire.dates import http_date
-from nearpoint.wire.framing import reason_phrase
 from nearpoint.wire.limits import Limits
-from nearpoint.wire.message import Exchange, Headers, Response
+from nearpoint.wire.message import Exchange, Response
 from nearpoint.wire.ticker import Ticker
 
 __all__ = ["Instant", "Peer", "RequestBodyError", "Server"]
@@ -131,8 +130,7 @@ class Server:
         """The page for a refusal of the server's own."""
         if self._error is not None:
             return self._error(status, reason)
-        text = f"{status} {reason_phrase(status)}: {reason}\n"
-        return Response(status, Headers([("Content-Type", "text/plain; charset=utf-8")]), text.encode())
+        return default_error(status, reason)
 
     def _tick(self, now: float) -> None:
         self._set_date()

@@ -291,8 +291,10 @@ class UpstreamConnection(asyncio.Protocol):
             self._since = self._ticker.now
             self._pace(False)
             self._on_free(self)
-        else:
+        elif self._request_sent and not self._write_paused:
             self.close()
+        else:
+            self.abort()  # what is left of the request may never be taken
 
     def _fail(self, error: Exception) -> None:
         """End the exchange with an error, wherever its consumer stands, and the connection with it."""
