@@ -36,7 +36,7 @@ class Buckets:
         Raises AwsError (BucketAlreadyOwnedByYou for one in another region, TooManyBuckets …).
         """
         state, store = self._services.state, self.store(region)
-        async with self._services.lock:
+        async with self._services.bucket_lock:
             taken = state.get(Bucket, name)
             if taken is not None and taken.region != region:
                 raise AwsError("BucketAlreadyOwnedByYou", extra={"BucketName": name})
@@ -51,7 +51,7 @@ class Buckets:
 
     async def delete(self, name: str, region: str) -> None:
         """Remove an empty bucket. Raises AwsError (NoSuchBucket, BucketNotEmpty …)."""
-        async with self._services.lock:
+        async with self._services.bucket_lock:
             bucket = self._services.state.get(Bucket, name)
             if bucket is None or bucket.region != region:
                 raise AwsError("NoSuchBucket", extra={"BucketName": name})

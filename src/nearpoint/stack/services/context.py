@@ -18,7 +18,8 @@ UPPER_AND_DIGITS = LOWER_AND_DIGITS.upper()
 class Context:
     """`now` answers Unix seconds; `random_bytes(n)` n unpredictable bytes; `packages_dir` keeps function packages.
 
-    `lock` is held while an operation checks and writes, so that two calls never both find a name free.
+    `lock` is held while an operation checks and writes, so that two calls never both find a name free. `bucket_lock`
+    is the same for bucket names: it is held while a store is asked, which may take until a time-out.
     """
 
     state: State
@@ -27,6 +28,7 @@ class Context:
     random_bytes: Callable[[int], bytes]
     packages_dir: Path
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    bucket_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 def text_of(random_bytes: bytes, alphabet: str) -> str:
