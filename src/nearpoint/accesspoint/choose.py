@@ -74,7 +74,7 @@ def _taker(healthy: Sequence[Route], draw: float) -> Route | None:
     """The first route whose share the lot falls into; what is left of the lot decides at the next one."""
     for route in healthy:
         share = route.dial_percent / 100
-        if draw < share:
+        if draw < share or route.dial_percent >= 100:
             return route
         draw = (draw - share) / (1 - share)
     return healthy[0] if healthy else None
