@@ -125,8 +125,9 @@ class Buckets:
         self.state = state
         self.full: set[str] = set()
 
-    async def create(self, name: str, region: str) -> None:
+    async def create(self, name: str, region: str) -> bool:
         await self.state.put(Bucket(name=name, region=region, created_at=0.0))
+        return True
 
     async def delete(self, name: str, region: str) -> None:
         if name in self.full:

@@ -30,9 +30,11 @@ from nearpoint.stack.preparation import (
 )
 from nearpoint.stack.records import Previous, Stack
 from nearpoint.stack.services.context import Context
+from nearpoint.stack.services.packages import sweep
 from nearpoint.stack.template import Template, parse
 from nearpoint.stack.types import ATTRIBUTES
 from nearpoint.stack.types.base import BucketOperations, Means, ObjectReader
+from nearpoint.state.resources import Function
 
 log = structlog.get_logger("nearpoint.stack")
 
@@ -93,7 +95,9 @@ class Engine:
     # ------------------------------------------------------------------ life
 
     async def resume(self) -> list[Stack]:
-        """Go on with every stack that a restart interrupted; answers them."""
+        """Go on with every stack that a restart interrupted; answers them. Call before anything else is served."""
+        in_use = {function.code_sha256 for function in self._services.state.list(Function)}
+        await asyncio.to_thread(sweep, self._services.packages_dir, in_use)
         await self.ledger.prune()
         interrupted = [each for each in self.ledger.stacks() if each.status in STEPS]
         for stack in interrupted:

@@ -146,6 +146,8 @@ def _text(value: Any, complaint: str) -> str:
 
 
 def _ref(argument: Any, scope: Scope) -> Any:
+    if not isinstance(argument, str):
+        raise TemplateError("Template format error: every Ref object must have a single String value.")
     if argument == "AWS::NoValue":
         return NO_VALUE
     for known in (scope.parameters, scope.pseudo):

@@ -27,8 +27,8 @@ class ObjectReader(Protocol):
 class BucketOperations(Protocol):
     """Makes and removes buckets, in the registry and in the region's store."""
 
-    async def create(self, name: str, region: str) -> None:
-        """Raises AwsError (BucketAlreadyOwnedByYou, InvalidBucketName …)."""
+    async def create(self, name: str, region: str) -> bool:
+        """False when it was there already. Raises AwsError (BucketAlreadyOwnedByYou, InvalidBucketName …)."""
 
     async def delete(self, name: str, region: str) -> None:
         """Raises AwsError (NoSuchBucket, BucketNotEmpty …)."""
