@@ -101,8 +101,9 @@ class FakeStore:
         headers.add("Content-Length", str(len(part)))
         if request.method == "HEAD":
             return Response(status, headers)
-        if self.behave in ("break", "stall"):
-            return Response(status, headers, StreamBody(_broken(part, self.behave), len(part)))
+        if self.behave in ("break", "break once", "stall"):
+            behave, self.behave = self.behave, "ok" if self.behave == "break once" else self.behave
+            return Response(status, headers, StreamBody(_broken(part, behave), len(part)))
         return Response(status, headers, part)
 
 

@@ -108,6 +108,14 @@ async def test_a_download_of_other_content_is_cut_and_never_passed_for_whole(wor
         await world.ask("GET", "/big")
 
 
+async def test_a_download_that_no_other_region_has_is_asked_for_again_where_it_was(world: Any) -> None:
+    data = bytes(range(256)) * 4096
+    world.stores["near"].objects["/near-bucket/only"] = data
+    world.stores["near"].behave = "break once"
+    assert (await world.ask("GET", "/only"))[2] == data
+    assert [store.requests[-1].headers.get("range") is not None for store in world.stores.values()] == [True, True]
+
+
 async def test_a_small_put_is_repeated_elsewhere(world: Any) -> None:
     world.stores["near"].behave = "500"
     status, headers, _ = await world.ask("PUT", "/new", body=b"content", headers=[("x-amz-meta-a", "1")])

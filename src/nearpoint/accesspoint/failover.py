@@ -42,10 +42,9 @@ PATIENT_S = 30.0
 # A store that has not answered `Expect: 100-continue` by then gets the body all the same (RFC 9110 §10.1.1), unless
 # its region has been found dead in the meantime.
 CONTINUE_S = 1.5
-# A download that stands still for so long goes on elsewhere, if there is an elsewhere.
-STALL_S = 2.0
 _PATIENT = Timeouts(connect_s=CONNECT_S, read_s=PATIENT_S, continue_s=CONTINUE_S)
-_BRISK = Timeouts(connect_s=CONNECT_S, read_s=STALL_S, continue_s=CONTINUE_S)
+# A download that stands still for so long goes on elsewhere, so one bound serves for its first byte and all others.
+_BRISK = Timeouts(connect_s=CONNECT_S, read_s=FIRST_BYTE_S_MAX, continue_s=CONTINUE_S)
 REGION_HEADER = "x-nearpoint-region"
 
 
@@ -91,7 +90,9 @@ class Failover:
             is_last = at == len(routes) - 1
             started_s = self._clock_s()
             try:
-                if is_last or not payload.kept:
+                if call.is_download and not is_last:
+                    response = await self._ask(incoming, route, _BRISK)
+                elif is_last or not payload.kept:
                     response = await self._ask(incoming, route, _PATIENT)
                 else:
                     response = await self._ask_briefly(incoming, route)
@@ -115,7 +116,7 @@ class Failover:
         wait_s = first_byte_s(incoming.call, self._fleet.rtt_ms_p50(route.region))
         try:
             async with asyncio.timeout(wait_s) as limit:
-                return await self._ask(incoming, route, _BRISK if incoming.call.is_download else _PATIENT)
+                return await self._ask(incoming, route, _PATIENT)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -163,12 +164,12 @@ class Failover:
     def _whole(
         self, incoming: Incoming, route: Route, routes: Sequence[Route], response: Response, download: Download
     ) -> StreamBody:
-        """The body of a download, carried on by another region when the first one breaks off."""
+        """The body of a download, carried on by the other regions, then by the first again, when it breaks off."""
         parts = _Parts(response)
 
         async def chunks() -> AsyncIterator[bytes]:
             sent = 0
-            left = [other for other in routes if other is not route]
+            left = [*(other for other in routes if other is not route), route]
             at = route
             while True:
                 try:
@@ -194,7 +195,8 @@ class Failover:
     ) -> tuple[Route, Response] | None:
         request = incoming.request
         rest = Request(request.method, request.path, resume_headers(request.headers, download, sent))
-        for route in sorted(routes, key=lambda route: self._fleet.states[route.region] is State.EJECTED):
+        ordered = sorted(routes, key=lambda route: self._fleet.states[route.region] is State.EJECTED)
+        for route in ordered:
             try:
                 response = await forward(
                     rest,
@@ -203,7 +205,7 @@ class Failover:
                     bucket=route.bucket,
                     key=incoming.call.key,
                     query=resume_query(request.query),
-                    timeouts=_BRISK,
+                    timeouts=_PATIENT if route is ordered[-1] else _BRISK,
                 )
             except UpstreamError as error:
                 self._observe(route, OUTCOMES[error.reason])
