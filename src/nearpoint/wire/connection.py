@@ -1,11 +1,9 @@
-"""One connection of the server: bytes to requests, responses to bytes, one exchange at a time, in order.
+"""One connection of the server: requests to responses, one exchange at a time, in order.
 
-The life of a request, from top to bottom of this file:
-1. `data_received` feeds the parser, which calls `on_url`, `on_header`, `on_headers_complete`, `on_body` …
-2. the head is checked (`guard`); a refusal takes its place in the queue like any request, so answers stay in order;
-3. a bodiless request may be answered at once by the `instant` hook;
-4. otherwise a task runs the handler and writes its response, with back-pressure;
-5. the rest of an unread body is discarded, and the next request begins, or the connection closes.
+Requests come from `intake`. From top to bottom of this file:
+1. a bodiless request may be answered at once by the `instant` hook;
+2. otherwise a task runs the handler and writes its response, with back-pressure;
+3. the rest of an unread body is discarded, and the next request begins, or the connection closes.
 The end of the client's stream is taken as the client having gone: whatever runs for it is cancelled.
 """
 
@@ -15,129 +13,35 @@ import asyncio
 import socket
 import struct
 import traceback
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import httptools
 import structlog
 
 from nearpoint.wire import framing as wire_framing
-from nearpoint.wire.guard import FRAMING, Fault, Framing, frame_request, valid_host
+from nearpoint.wire.exchange import Peer, RequestBodyError, ServerExchange
+from nearpoint.wire.guard import Fault
 from nearpoint.wire.inbound import InboundBody
-from nearpoint.wire.limits import CHUNK_OVERHEAD_BYTES_MAX, DISCARD_BYTES_MAX, LINGER_S
-from nearpoint.wire.message import Body, BodyTooLargeError, BytesBody, Headers, Request, Response
+from nearpoint.wire.intake import Intake
+from nearpoint.wire.limits import DISCARD_BYTES_MAX, LINGER_S
+from nearpoint.wire.message import BodyTooLargeError, BytesBody, Headers, Response
 
 if TYPE_CHECKING:
     from nearpoint.wire.server import Server
 
 log = structlog.get_logger("nearpoint.wire")
 
-# A read that holds many heads is fed to the parser in slices, so that the queue can fill and reading pause.
-_SLICE_BYTES = 4_096
 _WRITE_HIGH_BYTES = 262_144
-_HOSTS_MAX = 1_024
-_good_hosts: set[bytes] = set()
-_NO_BODY: Body = BytesBody()
 
 
-class RequestBodyError(Exception):
-    """The rest of a request body will not come: stalled (408) or broken framing (400).
-
-    A handler may let it pass: the server then answers with `status`.
-    """
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-
-
-class _RefusedError(Exception):
-    """Stops the parser after a fault has been queued."""
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end: address as text (empty on a unix socket) and `http` or `https`."""
-
-    ip: str
-    scheme: str
-
-
-class _Exchange:
-    """One request and what is known of its answer."""
-
-    __slots__ = (
-        "body",
-        "chunked",
-        "discarding",
-        "expects_continue",
-        "fault",
-        "head_sent",
-        "headers",
-        "http10",
-        "keep_alive",
-        "method",
-        "raw_bytes",
-        "received_bytes",
-        "target",
-        "unframed",
-    )
-
-    def __init__(self, method: bytes, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-        self.method = method
-        self.target = target
-        self.headers = headers
-        self.keep_alive = True
-        self.http10 = False
-        self.expects_continue = False
-        self.chunked = False
-        self.body: InboundBody | None = None
-        self.fault: Fault | None = None
-        self.head_sent = False
-        self.discarding = False
-        self.received_bytes = 0
-        self.raw_bytes = 0
-        self.unframed = False
-
-    def request(self, peer: Peer) -> Request:
-        return Request(
-            self.method.decode("latin-1"),
-            self.target.decode("latin-1"),
-            Headers([(name.decode("latin-1"), value.decode("latin-1").rstrip(" \t")) for name, value in self.headers]),
-            self.body if self.body is not None else _NO_BODY,
-            scheme=peer.scheme,
-            client_ip=peer.ip,
-        )
-
-
-class Connection(asyncio.Protocol):
+class Connection(Intake):
     """The protocol of one accepted connection."""
 
     __slots__ = (
         "_active",
-        "_deaf",
-        "_fed_bytes",
-        "_headers",
-        "_in_head",
-        "_incoming",
         "_instant",
-        "_last",
         "_lingering",
-        "_lost",
-        "_out",
-        "_parser",
-        "_pending",
-        "_pumping",
-        "_queue",
-        "_read_paused",
-        "_server",
-        "_since",
-        "_target",
         "_task",
-        "_transport",
         "_unsent_bytes",
         "_write_paused",
         "_write_since",
@@ -146,32 +50,16 @@ class Connection(asyncio.Protocol):
     )
 
     def __init__(self, server: Server) -> None:
-        self._server = server
+        super().__init__(server)
         self._instant = server.instant
-        self._parser: Any = httptools.HttpRequestParser(self)
-        self._transport: Any = None
         self.peer = Peer("", "http")
-        self._target = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._in_head = False
-        self._fed_bytes = 0
-        self._incoming: _Exchange | None = None  # whose body is being parsed
-        self._active: _Exchange | None = None  # whose answer is being made
+        self._active: ServerExchange | None = None  # whose answer is being made
         self._task: asyncio.Task[None] | None = None
-        self._queue: deque[_Exchange] = deque()
-        self._pending = b""
-        self._pumping = False
-        self._out: list[bytes] = []
-        self._last = False  # no request after those parsed so far
-        self._deaf = False  # input is dropped
         self._lingering = False
-        self._lost = False
-        self._read_paused = False
         self._write_paused = False
         self._write_waiter: asyncio.Future[None] | None = None
         self._write_since = 0.0
         self._unsent_bytes = 0
-        self._since = server.ticker.now
 
     # --- the transport's side
 
@@ -183,18 +71,6 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
         if not self._server.admit(self):
             self._refuse(Fault(503, "too many connections"))
-
-    def data_received(self, data: bytes) -> None:
-        if self._deaf:
-            return
-        if self._pending:
-            self._pending += data
-            return
-        if len(data) > _SLICE_BYTES and data.count(b"\r\n\r\n") > self._server.limits.pipelined_max:
-            self._pending = data
-            self._pump()
-        else:
-            self._feed(data)
 
     def eof_received(self) -> bool:
         return False
@@ -226,198 +102,10 @@ class Connection(asyncio.Protocol):
         if self._write_waiter is not None and not self._write_waiter.done():
             self._write_waiter.set_result(None)
 
-    # --- 1. the parser's side
-
-    def _feed(self, data: bytes) -> None:
-        self._fed_bytes += len(data)
-        incoming = self._incoming
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # An offer to change protocols, which is not taken (RFC 9110 §7.8): the next request follows.
-            rest = data[upgrade.args[0] :]
-            if rest and not self._deaf:
-                self._feed(rest)
-                return
-        except httptools.HttpParserError as error:
-            self._broken(error)
-        if self._out:
-            self._flush()
-        if self._target:
-            limits = self._server.limits
-            if not self._in_head:
-                self._in_head = True
-                self._since = self._server.ticker.now
-                self._fed_bytes = 0  # this read may hold other messages; the end of the head is checked exactly
-            elif self._fed_bytes > limits.request_line_bytes_max + limits.headers_bytes_max:
-                self._refuse(Fault(431, "the header fields are too large"))
-        elif incoming is not None and incoming.chunked and incoming is self._incoming:
-            incoming.raw_bytes += len(data)
-            if incoming.raw_bytes > CHUNK_OVERHEAD_BYTES_MAX + 9 * incoming.received_bytes:
-                self._break_body(incoming, RequestBodyError(400, "too much chunk framing"))
-
-    def _pump(self) -> None:
-        """Feed what waits, slice by slice, as long as there is room for requests."""
-        if not self._pumping:
-            self._pumping = True
-            while self._pending and not self._deaf and not self._crowded():
-                data, self._pending = self._pending[:_SLICE_BYTES], self._pending[_SLICE_BYTES:]
-                self._feed(data)
-            self._pumping = False
-        self._pace()
-
-    def _crowded(self) -> bool:
-        return self._write_paused or len(self._queue) >= self._server.limits.pipelined_max
-
-    def _pace(self) -> None:
-        """Read from the socket exactly when what arrives can be taken."""
-        body = self._incoming.body if self._incoming is not None else None
-        pause = not self._deaf and (self._pending != b"" or self._crowded() or (body is not None and body.full))
-        if pause != self._read_paused and not self._lost:
-            self._read_paused = pause
-            if pause:
-                self._transport.pause_reading()
-            else:
-                self._transport.resume_reading()
-
-    def on_url(self, part: bytes) -> None:
-        self._target = self._target + part if self._target else part
-        if len(self._target) > self._server.limits.request_line_bytes_max:
-            self._refuse(Fault(414, "the target is too long"))
-            raise _RefusedError
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        if self._deaf:
-            raise _RefusedError
-        method: bytes = self._parser.get_method()
-        target = self._target
-        headers = self._headers
-        self._target = b""
-        self._headers = []
-        limits = self._server.limits
-        if self._in_head or self._fed_bytes > limits.headers_bytes_max or len(headers) > limits.header_count_max:
-            self._check_size(headers)
-        self._in_head = False
-        self._fed_bytes = 0
-        if self._plain(method, target, headers):
-            if self._my_turn() and self._answer_at_once(method, target, headers):
-                return
-            self._enqueue(_Exchange(method, target, headers))
-            return
-        framing = frame_request(method, target, headers, self._parser.get_http_version())
-        if isinstance(framing, Fault):
-            self._refuse(framing)
-            raise _RefusedError
-        self._accept(method, framing, headers)
-
-    def on_body(self, data: bytes) -> None:
-        exchange = self._incoming
-        if exchange is None or exchange.body is None:
-            return
-        exchange.received_bytes += len(data)
-        self._since = self._server.ticker.now
-        most = self._server.limits.body_bytes_max
-        if exchange.discarding:
-            if exchange.received_bytes > DISCARD_BYTES_MAX:
-                self._linger()
-        elif most is not None and exchange.received_bytes > most:
-            self._break_body(exchange, BodyTooLargeError(f"more than {most} bytes"))
-            raise _RefusedError
-        else:
-            exchange.body.feed(data)
-
-    def on_message_complete(self) -> None:
-        exchange = self._incoming
-        self._headers = []  # trailer fields, which nobody asked for
-        if exchange is None or exchange.body is None or self._lingering:
-            return
-        self._incoming = None
-        self._fed_bytes = 0
-        exchange.body.end()
-        if exchange.discarding:
-            self._finish(exchange)
-
-    def _broken(self, error: Exception) -> None:
-        """The parser gave up: the message is malformed, unless it was told to stop."""
-        if self._incoming is not None and not self._deaf:
-            self._break_body(self._incoming, RequestBodyError(400, f"malformed body: {error}"))
-        elif self._last or self._deaf:
-            self._deaf = True
-        else:
-            self._refuse(Fault(400, f"malformed request: {error}"))
-
-    def _break_body(self, exchange: _Exchange, error: Exception) -> None:
-        self._last = self._deaf = True
-        self._incoming = None
-        exchange.keep_alive = False
-        if exchange.body is not None:
-            exchange.body.fail(error)
-        if exchange.discarding:
-            self._finish(exchange)
-
-    # --- 2. the head
-
-    def _check_size(self, headers: list[tuple[bytes, bytes]]) -> None:
-        limits = self._server.limits
-        size = sum(len(name) + len(value) + 4 for name, value in headers)
-        if size > limits.headers_bytes_max or len(headers) > limits.header_count_max:
-            self._refuse(Fault(431, "the header fields are too large"))
-            raise _RefusedError
-
-    def _plain(self, method: bytes, target: bytes, headers: list[tuple[bytes, bytes]]) -> bool:
-        """True for the common request that needs no closer look: HTTP/1.1, one good Host, no body, kept alive."""
-        host = None
-        for name, value in headers:
-            if name.lower() in FRAMING:
-                if host is not None or name.lower() != b"host":
-                    return False
-                host = value
-        if host is None or target[0] != 0x2F or b"#" in target or method == b"CONNECT":
-            return False
-        if host not in _good_hosts:
-            if not valid_host(host):
-                return False
-            if len(_good_hosts) < _HOSTS_MAX and len(host) < 256:
-                _good_hosts.add(host)
-        return bool(self._parser.should_keep_alive())  # without a Connection field only HTTP/1.1 does
-
-    def _accept(self, method: bytes, framing: Framing, headers: list[tuple[bytes, bytes]]) -> None:
-        if framing.authority is not None:
-            headers = [(b"Host", framing.authority), *(item for item in headers if item[0].lower() != b"host")]
-        most = self._server.limits.body_bytes_max
-        if most is not None and framing.length is not None and framing.length > most:
-            self._refuse(Fault(413, f"a body of more than {most} bytes"))
-            raise _RefusedError
-        exchange = _Exchange(method, framing.target, headers)
-        exchange.keep_alive = framing.keep_alive
-        exchange.http10 = framing.http10
-        if not framing.keep_alive:
-            self._last = True
-        if framing.has_body:
-            exchange.chunked = framing.chunked
-            exchange.expects_continue = framing.expects_continue
-            exchange.body = InboundBody(self, framing.length)
-            self._incoming = exchange
-        elif self._my_turn() and self._answer_at_once(method, framing.target, headers, exchange):
-            return
-        self._enqueue(exchange)
-
-    def _refuse(self, fault: Fault) -> None:
-        self._last = self._deaf = True
-        self._target = b""
-        exchange = _Exchange(b"GET", b"", [])
-        exchange.fault = fault
-        exchange.keep_alive = False
-        self._queue.append(exchange)
-        self._advance()
-
-    # --- 3. the prebuilt answer
+    # --- 1. the prebuilt answer
 
     def _answer_at_once(
-        self, method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], exchange: _Exchange | None = None
+        self, method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], exchange: ServerExchange | None = None
     ) -> bool:
         """Answer by the hook, if there is one and it has something."""
         if self._instant is None or self._server.draining:
@@ -450,12 +138,15 @@ class Connection(asyncio.Protocol):
         self._out = []
         self._since = self._server.ticker.now
 
-    # --- 4. the handler's answer
+    # --- 2. the handler's answer
+
+    def _crowded(self) -> bool:
+        return self._write_paused or len(self._queue) >= self._server.limits.pipelined_max
 
     def _my_turn(self) -> bool:
         return self._active is None and not self._queue and not self._write_paused
 
-    def _enqueue(self, exchange: _Exchange) -> None:
+    def _enqueue(self, exchange: ServerExchange) -> None:
         if self._my_turn():
             self._begin(exchange)
         else:
@@ -479,7 +170,7 @@ class Connection(asyncio.Protocol):
         if self._pending or self._read_paused:
             self._pump()
 
-    def _begin(self, exchange: _Exchange) -> None:
+    def _begin(self, exchange: ServerExchange) -> None:
         if self._out:
             self._flush()
         self._active = exchange
@@ -489,7 +180,7 @@ class Connection(asyncio.Protocol):
         else:
             self._task = self._server.loop.create_task(self._run(exchange))
 
-    async def _run(self, exchange: _Exchange) -> None:
+    async def _run(self, exchange: ServerExchange) -> None:
         try:
             response = await self._server.handler(exchange.request(self.peer))
             body = response.body
@@ -504,7 +195,7 @@ class Connection(asyncio.Protocol):
             self._failed(exchange, error)
         self._finish(exchange)
 
-    def _head(self, exchange: _Exchange, response: Response, length: int | None, framing: str) -> bytes:
+    def _head(self, exchange: ServerExchange, response: Response, length: int | None, framing: str) -> bytes:
         status = response.status
         if exchange.method == b"HEAD" or status == 304:
             declared = response.headers.get("content-length")
@@ -522,7 +213,7 @@ class Connection(asyncio.Protocol):
         )
         return head
 
-    def _write_whole(self, exchange: _Exchange, response: Response, data: bytes) -> None:
+    def _write_whole(self, exchange: ServerExchange, response: Response, data: bytes) -> None:
         head = self._head(exchange, response, len(data), f"Content-Length: {len(data)}")
         exchange.head_sent = True
         if not data or exchange.method == b"HEAD" or response.status in (204, 304):
@@ -532,7 +223,7 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.writelines((head, data))
 
-    async def _write_stream(self, exchange: _Exchange, response: Response) -> None:
+    async def _write_stream(self, exchange: ServerExchange, response: Response) -> None:
         body = response.body
         try:
             length = body.length
@@ -579,7 +270,7 @@ class Connection(asyncio.Protocol):
         finally:
             self._write_waiter = None
 
-    def _failed(self, exchange: _Exchange, error: Exception) -> None:
+    def _failed(self, exchange: ServerExchange, error: Exception) -> None:
         """The handler, or the body of its response, raised."""
         exchange.keep_alive = False
         path = exchange.target.partition(b"?")[0].decode("latin-1")
@@ -596,7 +287,7 @@ class Connection(asyncio.Protocol):
             log.error("handler failed", method=method, path=path, error="".join(traceback.format_exception(error)))
             self._write_error(exchange, 500, "internal error")
 
-    def _write_error(self, exchange: _Exchange, status: int, reason: str) -> None:
+    def _write_error(self, exchange: ServerExchange, status: int, reason: str) -> None:
         exchange.keep_alive = False
         try:
             response = self._server.error_response(status, reason)
@@ -608,9 +299,9 @@ class Connection(asyncio.Protocol):
             assert isinstance(response.body, BytesBody)
             self._write_whole(exchange, response, response.body.data)
 
-    # --- 5. the end of an exchange
+    # --- 3. the end of an exchange
 
-    def _finish(self, exchange: _Exchange) -> None:
+    def _finish(self, exchange: ServerExchange) -> None:
         self._task = None
         if self._lost or self._transport.is_closing():
             self._active = None
@@ -638,6 +329,10 @@ class Connection(asyncio.Protocol):
             self._deaf = True
             self._transport.close()
 
+    def _discarded(self, exchange: ServerExchange) -> None:
+        if not self._lingering:
+            self._finish(exchange)
+
     def _linger(self) -> None:
         """Close without a reset: what has been written must reach a peer that is still sending (RFC 9112 §9.6)."""
         if self._lingering:
@@ -651,7 +346,7 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.close()
 
-    def _cut(self, exchange: _Exchange) -> None:
+    def _cut(self, exchange: ServerExchange) -> None:
         """Close after what is written, so that the client sees a part and can't take it for the whole."""
         if exchange.unframed:
             # The end of the connection would be the end of the body: only a reset tells the difference.
@@ -677,15 +372,6 @@ class Connection(asyncio.Protocol):
             exchange.expects_continue = False
             if not exchange.received_bytes and not exchange.head_sent:
                 self._transport.write(wire_framing.CONTINUE)
-
-    def body_full(self, body: InboundBody) -> None:
-        self._pace()
-
-    def body_drained(self, body: InboundBody) -> None:
-        self._pace()
-
-    def body_closed(self, body: InboundBody) -> None:
-        return None
 
     # --- the server's side
 

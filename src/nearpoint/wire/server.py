@@ -10,8 +10,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
-from nearpoint.wire.connection import Connection, Peer, RequestBodyError, default_error
+from nearpoint.wire.connection import Connection, default_error
 from nearpoint.wire.dates import http_date
+from nearpoint.wire.exchange import Peer, RequestBodyError
 from nearpoint.wire.limits import Limits
 from nearpoint.wire.message import Exchange, Response
 from nearpoint.wire.ticker import Ticker

@@ -1,0 +1,78 @@
+"""What the server knows of one request while it is read and answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nearpoint.wire.guard import Fault
+from nearpoint.wire.inbound import InboundBody
+from nearpoint.wire.message import Body, BytesBody, Headers, Request
+
+_NO_BODY: Body = BytesBody()
+
+
+class RequestBodyError(Exception):
+    """The rest of a request body will not come: stalled (408) or broken framing (400).
+
+    A handler may let it pass: the server then answers with `status`.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end: address as text (empty on a unix socket) and `http` or `https`."""
+
+    ip: str
+    scheme: str
+
+
+class ServerExchange:
+    """One request and what is known of its answer."""
+
+    __slots__ = (
+        "body",
+        "chunked",
+        "discarding",
+        "expects_continue",
+        "fault",
+        "head_sent",
+        "headers",
+        "http10",
+        "keep_alive",
+        "method",
+        "raw_bytes",
+        "received_bytes",
+        "target",
+        "unframed",
+    )
+
+    def __init__(self, method: bytes, target: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.keep_alive = True
+        self.http10 = False
+        self.expects_continue = False
+        self.chunked = False
+        self.body: InboundBody | None = None
+        self.fault: Fault | None = None
+        self.head_sent = False
+        self.discarding = False
+        self.received_bytes = 0
+        self.raw_bytes = 0
+        self.unframed = False
+
+    def request(self, peer: Peer) -> Request:
+        return Request(
+            self.method.decode("latin-1"),
+            self.target.decode("latin-1"),
+            Headers([(name.decode("latin-1"), value.decode("latin-1").rstrip(" \t")) for name, value in self.headers]),
+            self.body if self.body is not None else _NO_BODY,
+            scheme=peer.scheme,
+            client_ip=peer.ip,
+        )
