@@ -65,7 +65,7 @@ class AccessLog:
         self._lines: list[str] = []
         self._second = 0
         self._moment = ""
-        self._memo: dict[tuple[tuple[bytes, bytes], ...], tuple[str, str, str, str, int]] = {}
+        self._memo: dict[tuple[object, ...], tuple[str, str, str, bool]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.failed = 0  # batches that could not be written
 
@@ -113,32 +113,20 @@ class AccessLog:
         lines, self._lines = self._lines, []
         memo = self._memo
         for now, peer, method, target, headers, ready, request_id, status in hits:
-            key = tuple(headers)
-            fields = memo.get(key)
-            if fields is None:
+            key = (status, method, target, ready.result, ready.content_type, *headers)
+            parts = memo.get(key)
+            if parts is None:
                 if len(memo) >= _MEMO_MAX:
                     memo.clear()
-                fields = memo[key] = log_fields(headers)
-            whole = status != 304 and method == b"GET"
+                parts = memo[key] = self._hit_parts(method, target, headers, ready, status)
+            if int(now) != self._second:
+                self._tell_time(int(now))
+            sent_bytes = len(ready.head_304 if status == 304 else ready.head) + 60
+            if parts[3]:
+                sent_bytes += len(ready.entry.body)
             lines.append(
-                self._line(
-                    now=now,
-                    ip=peer.ip,
-                    scheme=peer.scheme,
-                    method=method.decode(),
-                    target=target.decode("latin-1"),
-                    status=status,
-                    result=ready.result,
-                    request_id=request_id.decode(),
-                    fields=fields,
-                    sent_bytes=len(ready.head_304 if status == 304 else ready.head)
-                    + 60
-                    + (len(ready.entry.body) if whole else 0),
-                    content_type=ready.content_type,
-                    content_length=str(len(ready.entry.body)) if whole else "-",
-                    taken_s="0.000",
-                    part=("-", "-"),
-                )
+                f"{self._moment}\t{self._pop}\t{sent_bytes}\t{peer.ip or '-'}{parts[0]}{request_id.decode()}{parts[1]}"
+                f"{peer.scheme}{parts[2]}{len(ready.entry.body) if parts[3] else '-'}\t-\t-\n"
             )
         if lines:
             try:
@@ -152,6 +140,27 @@ class AccessLog:
             self._timer.cancel()
         self.flush()
         self._file.close()
+
+    def _tell_time(self, second: int) -> None:
+        self._second = second
+        self._moment = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d\t%H:%M:%S")
+
+    @staticmethod
+    def _hit_parts(
+        method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], ready: Ready, status: int
+    ) -> tuple[str, str, str, bool]:
+        """What lines of the same hit have in common: from c-ip to the id, to the scheme, to the length of the body."""
+        host, referer, agent, forwarded, size = log_fields(headers)
+        stem, _, query = target.decode("latin-1").partition("?")
+        verb, result = method.decode(), ready.result
+        received_bytes = size + len(target) + len(method) + 11
+        return (
+            f"\t{verb}\t{host}\t{stem}\t{status}\t{referer}\t{agent}\t{query or '-'}\t-\t{result}\t",
+            f"\t{host}\t",
+            f"\t{received_bytes}\t0.000\t{forwarded}\t-\t-\t{result}\tHTTP/1.1\t-\t-\t-\t0.000\t{result}\t"
+            f"{ready.content_type}\t",
+            status != 304 and method == b"GET",
+        )
 
     def _line(
         self,
@@ -171,10 +180,8 @@ class AccessLog:
         taken_s: str,
         part: tuple[str, str],
     ) -> str:
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._moment = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d\t%H:%M:%S")
+        if int(now) != self._second:
+            self._tell_time(int(now))
         host, referer, agent, forwarded, size = fields
         stem, _, query = target.partition("?")
         received_bytes = size + len(target) + len(method) + 11
