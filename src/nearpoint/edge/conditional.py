@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from enum import Enum
 from typing import Literal
 
@@ -25,10 +26,14 @@ def _weak_equal(one: str, other: str) -> bool:
     return one.removeprefix("W/") == other.removeprefix("W/")
 
 
+def _date(headers: Headers, name: str) -> datetime | None:
+    text = headers.get(name)
+    return parse_http_date(text) if text else None
+
+
 def check_conditions(request: Headers, answer: Headers) -> Condition:
     """Evaluate If-Match, If-Unmodified-Since, If-None-Match, If-Modified-Since, in that order, for GET and HEAD."""
     etag = answer.get("etag")
-    modified = parse_http_date(answer.get("last-modified") or "")
     match = request.joined("if-match")
     if match is not None:
         listed = _ETAG.findall(match)
@@ -36,7 +41,8 @@ def check_conditions(request: Headers, answer: Headers) -> Condition:
         if match.strip() != "*" and not strong:
             return Condition.FAILED
     else:
-        since = parse_http_date(request.get("if-unmodified-since") or "")
+        since = _date(request, "if-unmodified-since")
+        modified = _date(answer, "last-modified") if since is not None else None
         if since is not None and modified is not None and modified > since:
             return Condition.FAILED
     none_match = request.joined("if-none-match")
@@ -46,7 +52,8 @@ def check_conditions(request: Headers, answer: Headers) -> Condition:
         if etag is not None and any(_weak_equal(etag, each) for each in _ETAG.findall(none_match)):
             return Condition.NOT_MODIFIED
     else:
-        since = parse_http_date(request.get("if-modified-since") or "")
+        since = _date(request, "if-modified-since")
+        modified = _date(answer, "last-modified") if since is not None else None
         if since is not None and modified is not None and modified <= since:
             return Condition.NOT_MODIFIED
     return Condition.GO_ON

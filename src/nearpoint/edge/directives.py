@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 DELTA_SECONDS_MAX = 2**31  # RFC 9111 §1.2.2
 _ITEM = re.compile(r"""[\s,]*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*(?:=\s*("(?:[^"\\]|\\.)*"|[^\s,"]*))?\s*""")
@@ -56,8 +57,11 @@ def _items(value: str) -> Iterable[tuple[str, str]]:
 def parse_cache_control(values: Iterable[str]) -> CacheControl:
     """Every Cache-Control field of a response as one value."""
     joined = ",".join(values)
-    if not joined:
-        return EMPTY
+    return _parse(joined) if joined else EMPTY
+
+
+@lru_cache(maxsize=1024)  # origins say the same few things again and again
+def _parse(joined: str) -> CacheControl:
     flags: set[str] = set()
     times: dict[str, int] = {}
     fields: list[str] = []

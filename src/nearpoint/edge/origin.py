@@ -30,11 +30,7 @@ class Arrived:
 
 def target_of(origin: Origin, viewer_scheme: str) -> OriginTarget:
     """Where a behavior's origin is, for a viewer that came by this scheme."""
-    scheme: Literal["http", "https"]
-    if origin.protocol == "match-viewer":
-        scheme = "http" if viewer_scheme == "http" else "https"
-    else:
-        scheme = "http" if origin.protocol == "http-only" else "https"
+    scheme = _scheme(origin, viewer_scheme)
     return OriginTarget(
         kind=origin.kind,
         scheme=scheme,
@@ -72,7 +68,7 @@ class OriginAsker:
             viewer=visit.request.headers,
             method=visit.request.method,
             behavior=visit.behavior,
-            origin_host=origin_host(visit),
+            origin_host=origin_host(visit.behavior.origin, visit.request.scheme),
             client_ip=visit.request.client_ip,
             scheme=visit.request.scheme,
             via=self._via,
@@ -151,12 +147,17 @@ class OriginAsker:
         return Trouble(status=status, result=ERROR, reason=f"origin-{reason}", unreachable=True)
 
 
-def origin_host(visit: Visit) -> str:
-    """The Host that the behavior's origin is asked for."""
-    origin = visit.behavior.origin
-    target = target_of(origin, visit.request.scheme)
-    usual = 80 if target.scheme == "http" else 443
-    return origin.domain if target.port == usual else f"{origin.domain}:{target.port}"
+def _scheme(origin: Origin, viewer_scheme: str) -> Literal["http", "https"]:
+    if origin.protocol == "match-viewer":
+        return "http" if viewer_scheme == "http" else "https"
+    return "http" if origin.protocol == "http-only" else "https"
+
+
+def origin_host(origin: Origin, viewer_scheme: str) -> str:
+    """The Host that an origin is asked for."""
+    if _scheme(origin, viewer_scheme) == "http":
+        return origin.domain if origin.http_port == 80 else f"{origin.domain}:{origin.http_port}"
+    return origin.domain if origin.https_port == 443 else f"{origin.domain}:{origin.https_port}"
 
 
 def _repeatable(request: Request) -> bool:
