@@ -60,6 +60,8 @@ class FakeStore:
         self.seen.append(request)
         if self.behave == "hang":
             await asyncio.sleep(60)
+        if self.behave == "far away":
+            await asyncio.sleep(0.5)
         if self.behave.isdigit():
             return Response(int(self.behave), Headers([("Retry-After", "1")]), b"<Error><Code>Fake</Code></Error>")
         message = Message(request.method, request.path, request.query, list(request.headers))

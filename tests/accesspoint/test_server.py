@@ -430,6 +430,16 @@ async def test_probes_measure_eject_and_bring_back(world: Any) -> None:
         running.cancel()
 
 
+async def test_a_region_whose_connections_take_long_is_measured_all_the_same(world: Any) -> None:
+    world.stores["far"].behave = "far away"
+    running = asyncio.create_task(world.node.run())
+    try:
+        await _until(lambda: world.node.is_measured and world.node.fleet.rtt_ms_p50("far") > 400)
+        await _until(lambda: world.node.fleet.states["far"].value == "healthy")
+    finally:
+        running.cancel()
+
+
 async def _until(condition: Any) -> None:
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 (what is awaited is a measurement, not an event)

@@ -59,14 +59,22 @@ class Fleet:
     def observe_probe(self, region: str, outcome: Outcome, rtt_ms: float, now_s: float) -> bool:
         """Take in what a probe came to; the round trip counts only when it is OK."""
         if outcome is Outcome.OK:
-            self._latency[region].add(rtt_ms)
-            order = order_by_latency(
-                self._latency, {name: window.rtt_ms_p50 for name, window in self._latency.items()}, self.order
-            )
-            if order != self.order:
-                self.order = order
-                self.epoch += 1
+            self.measure(region, rtt_ms)
         return self._noted(self._health[region].observe(outcome, probe=True, now_s=now_s))
+
+    def measure(self, region: str, rtt_ms: float) -> None:
+        """Take in a round trip, be it one that came too late to count as a sign of health."""
+        self._latency[region].add(rtt_ms)
+        order = order_by_latency(
+            self._latency, {name: window.rtt_ms_p50 for name, window in self._latency.items()}, self.order
+        )
+        if order != self.order:
+            self.order = order
+            self.epoch += 1
+
+    def is_steady(self, region: str) -> bool:
+        """True while nothing has been wrong with the region lately."""
+        return self._health[region].is_steady
 
     def _noted(self, changed: bool) -> bool:
         if changed:

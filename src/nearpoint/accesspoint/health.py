@@ -117,6 +117,11 @@ class RegionHealth:
         return self._move(Signal.FAILED_ENOUGH if self._failed_enough() else Signal.FAILED, outcome, now_s)
 
     @property
+    def is_steady(self) -> bool:
+        """True for a healthy region whose last outcome was good."""
+        return self.state is State.HEALTHY and not (self._unreachable_in_a_row or self._errors_in_a_row)
+
+    @property
     def hold_s(self) -> float:
         """For how long after its ejection the region stays out whatever its probes say."""
         return float(min(HOLD_S * 2 ** max(0, self._ejections - 1), HOLD_S_MAX))

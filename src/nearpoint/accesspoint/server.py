@@ -43,6 +43,9 @@ KEEP_BYTES_MAX = 65_536
 # 1,000 keys of 1,024 bytes, escaped (S3 API Reference, DeleteObjects).
 DELETE_XML_BYTES_MAX = 8 * 1024 * 1024
 
+# A location that has not been asked for so long is idle.
+IDLE_AFTER_S = 30.0
+
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
@@ -75,7 +78,9 @@ class AccessPointNode:
         self._new_request_id = new_request_id
         self._s3 = load_service("s3")
         self.fleet = Fleet(self._stores)
-        self._prober = Prober(self.fleet, self._stores, clock_s=clock_s, draw=draw)
+        self._clock_s = clock_s
+        self._asked_at_s = -IDLE_AFTER_S
+        self._prober = Prober(self.fleet, self._stores, clock_s=clock_s, draw=draw, is_idle=self._is_idle)
         self._failover = Failover(self.fleet, self._stores, clock_s=clock_s)
         self._known = KnownCallers()
         self._view = View(snapshot())
@@ -92,6 +97,7 @@ class AccessPointNode:
 
     async def handle(self, request: Request) -> Response:
         """Answer one request. What goes wrong is answered in S3's own terms; never raises but for a client gone."""
+        self._asked_at_s = self._clock_s()
         request_id = self._new_request_id()
         try:
             response = await self._answer(request)
@@ -102,6 +108,9 @@ class AccessPointNode:
         if "x-amz-request-id" not in response.headers:
             response.headers.add("x-amz-request-id", request_id)
         return response
+
+    def _is_idle(self) -> bool:
+        return self._clock_s() - self._asked_at_s > IDLE_AFTER_S
 
     async def _answer(self, request: Request) -> Response:
         now = self._clock()
