@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+import urllib3
+from botocore.config import Config
 
 NEARPOINT = (sys.executable, "-m", "nearpoint")
 
@@ -21,6 +26,8 @@ class World:
 
     def __init__(self, data: Path) -> None:
         self.data = data
+        self._clients: dict[tuple[str, str], Any] = {}
+        self._viewers: dict[str, urllib3.ProxyManager] = {}
 
     def up(self, *options: str) -> None:
         """Start it, two regions and two edges unless the options say otherwise."""
@@ -39,12 +46,58 @@ class World:
         assert not check or ran.returncode == 0, ran.stderr + ran.stdout
         return ran
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What world.json says."""
+        found: dict[str, Any] = json.loads((self.data / "world.json").read_bytes())
+        return found
+
     def status(self) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self.nearpoint("status", "--json", check=False).stdout)
         return answer
 
     def pids(self) -> dict[str, int]:
         return {row["name"]: row["pid"] for row in self.status()["processes"]}
+
+    def descendants(self) -> dict[int, str]:
+        """Every process below the supervisor, with its command line."""
+        found = {}
+        waiting = [self.pids()["supervisor"]]
+        while waiting:
+            pid = waiting.pop()
+            with contextlib.suppress(OSError):
+                found[pid] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+                waiting += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return found
+
+    def proxy(self, location: str) -> str:
+        return f"http://{location}:x@127.0.0.1:{self.settings['ports']['proxy']}"
+
+    def aws(self, service: str, region: str = "us-east-1") -> Any:
+        """A boto3 client at the region, as in the shell there."""
+        if (service, region) not in self._clients:
+            settings = self.settings
+            self._clients[service, region] = boto3.client(
+                service, region_name=region, verify=str(self.data / "ca" / "bundle.pem"),
+                aws_access_key_id=settings["access_key_id"], aws_secret_access_key=settings["secret_key"],
+                config=Config(proxies=dict.fromkeys(("http", "https"), self.proxy(region))),
+            )  # fmt: skip
+        return self._clients[service, region]
+
+    def get(self, location: str, url: str, method: str = "GET", **options: Any) -> urllib3.BaseHTTPResponse:
+        """One request of a viewer at the location, over a connection that is kept."""
+        if location not in self._viewers:
+            self._viewers[location] = urllib3.ProxyManager(
+                f"http://127.0.0.1:{self.settings['ports']['proxy']}",
+                proxy_headers=urllib3.make_headers(proxy_basic_auth=f"{location}:x"),
+                ca_certs=str(self.data / "ca" / "bundle.pem"), retries=False, timeout=30,
+            )  # fmt: skip
+        return self._viewers[location].request(method, url, redirect=False, **options)
+
+    def forget_connections(self) -> None:
+        """Begin anew, as after a restart on other ports."""
+        self._clients.clear()
+        self._viewers.clear()
 
     def shell(self, location: str, command: str, *, check: bool = True, **env: str) -> str:
         """Run a line of bash at a location, in the shell that the user has; its standard output."""
@@ -156,3 +209,120 @@ def stack(world: World, package: Path, example: Path) -> Iterator[Stack]:
     made = Stack(world, package, example)
     yield made
     made.delete()
+
+
+class App:
+    """The example's stack, deployed with boto3: faster than with the CLI, and with any package or template."""
+
+    def __init__(self, world: World, package: bytes, template: str) -> None:
+        self.world = world
+        self.name = name = f"app-{secrets.token_hex(3)}"
+        self.buckets = {"us-east-1": f"{name}-virginia", "eu-west-1": f"{name}-ireland"}
+        world.aws("s3").create_bucket(Bucket=f"{name}-code")
+        world.aws("s3").put_object(Bucket=f"{name}-code", Key="function.zip", Body=package)
+        for region, bucket in self.buckets.items():
+            make_bucket(world, bucket, region)
+            body = self.hello(region).encode()
+            world.aws("s3", region).put_object(Bucket=bucket, Key="index.html", Body=body)
+        given = {
+            "CodeBucket": f"{name}-code",
+            "FirstBucket": self.buckets["us-east-1"],
+            "SecondBucket": self.buckets["eu-west-1"],
+        }
+        stack = create_stack(world, name, template, given)
+        assert stack["StackStatus"] == "CREATE_COMPLETE", stack
+        outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
+        self.url, self.arn = outputs["Url"], outputs["AccessPointArn"]
+        self.host = self.url.removeprefix("https://")
+
+    def hello(self, region: str) -> str:
+        return f"hello from s3 bucket {self.buckets[region]}\n"
+
+    def ask(self, location: str, path: str = "/") -> str:
+        return self.world.get(location, self.url + path).data.decode()
+
+
+def make_bucket(world: World, name: str, region: str = "us-east-1") -> None:
+    location = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+    world.aws("s3", region).create_bucket(Bucket=name, **location)
+
+
+def create_stack(world: World, name: str, template: str, given: dict[str, str] | None = None) -> dict[str, Any]:
+    """Create a stack and wait until it has come to rest; its description."""
+    cloudformation = world.aws("cloudformation")
+    cloudformation.create_stack(
+        StackName=name, TemplateBody=template, Capabilities=["CAPABILITY_IAM"],
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in (given or {}).items()],
+    )  # fmt: skip
+    return settled(world, name)
+
+
+def settled(world: World, name: str) -> dict[str, Any]:
+    """The stack's description once nothing is in progress."""
+    until = time.monotonic() + 60
+    while True:
+        stack: dict[str, Any] = world.aws("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+        if not stack["StackStatus"].endswith("IN_PROGRESS"):
+            return stack
+        assert time.monotonic() < until, stack
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def deploy() -> Callable[..., dict[str, Any]]:
+    """`create_stack`, for tests: this folder's test files import nothing from one another."""
+    return create_stack
+
+
+@pytest.fixture(scope="module")
+def app(world: World, package: Path, example: Path) -> App:
+    """The example in the file's world; it goes with the world."""
+    return App(world, package.read_bytes(), (example / "template.yaml").read_text())
+
+
+@pytest.fixture(scope="session")
+def new_app(package: Path, example: Path) -> Callable[..., App]:
+    """Deploys the example into a world, with another package or template if given."""
+
+    def make(world: World, content: bytes | None = None, template: str | None = None) -> App:
+        return App(world, content or package.read_bytes(), template or (example / "template.yaml").read_text())
+
+    return make
+
+
+class Loop:
+    """Four curls at a time, over and over, from one place; `end` gives (status, time in s, curl's error) of each."""
+
+    SCRIPT = """
+    for worker in 1 2 3 4; do (
+      while [ ! -e {stop} ]; do
+        curl -sS -o /dev/null -w '%{{http_code}} %{{time_total}} %{{errormsg}}\\n' --max-time 20 {url} 2>/dev/null || :
+        sleep 0.03
+      done
+    ) & done; wait
+    """
+
+    def __init__(self, world: World, location: str, url: str, stop: Path) -> None:
+        self._stop = stop
+        script = self.SCRIPT.format(url=url, stop=stop)
+        self._process = subprocess.Popen(
+            [*NEARPOINT, "shell", "--data", str(world.data), location, "--", "bash", "-c", script],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        self._first = self._process.stdout.readline()
+
+    def end(self) -> list[tuple[int, float, str]]:
+        self._stop.touch()
+        rest, _ = self._process.communicate(timeout=60)
+        found = []
+        for line in [self._first, *rest.splitlines()]:
+            status, seconds, error = line.rstrip("\n").split(" ", 2)
+            found.append((int(status), float(seconds), error))
+        return found
+
+
+@pytest.fixture
+def curl_loop(tmp_path: Path) -> Callable[[World, str, str], Loop]:
+    """Starts a `Loop`, which has had its first answer when this returns."""
+    return lambda world, location, url: Loop(world, location, url, tmp_path / "stop")

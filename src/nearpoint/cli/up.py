@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -18,9 +20,17 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from nearpoint.cli.console import CommandError, Exit, notes, print_json
 from nearpoint.cli.world_client import WorldClient
 from nearpoint.world import geography
-from nearpoint.world.layout import Layout, StoreAccess, World, WorldError, is_running, load_world, open_world
+from nearpoint.world.layout import (
+    Layout,
+    StoreAccess,
+    World,
+    WorldError,
+    is_running,
+    load_world,
+    open_world,
+    supervisor_pid,
+)
 
-DETACHED_TIMEOUT_S = 70.0
 STOP_TIMEOUT_S = 30.0
 
 
@@ -81,7 +91,6 @@ def _reporting() -> Iterator[_Reporter]:
 
 def banner(layout: Layout, world: World, seconds: float) -> None:
     """What a user can do now."""
-    data = "" if layout.data == Path.cwd() / ".nearpoint" else f" --data {layout.data}"
     own = [region for region in world.regions if world.stores[region].endpoint]
     notes.print(f"[bold]Nearpoint is up[/] after {seconds:.1f} s")
     notes.print(f"  regions   {', '.join(world.regions)}" + (f"   (own stores: {', '.join(own)})" if own else ""))
@@ -89,9 +98,15 @@ def banner(layout: Layout, world: World, seconds: float) -> None:
     notes.print(f"  account   {world.account_id}")
     notes.print(f"  data      {layout.data}")
     notes.print(f"  proxy     http://LOCATION:x@127.0.0.1:{world.ports['proxy']}")
-    notes.print("Next, in another terminal:" if data == "" else "Next:")
-    notes.print(f"  nearpoint shell us-east-1{data}        aws, curl and boto3 as if you stood there", soft_wrap=True)
-    notes.print(f"  nearpoint demo{data}                   the whole walk-through by itself", soft_wrap=True)
+    notes.print("Next:")
+    _next("shell us-east-1", layout, "aws, curl and boto3 as if you stood there")
+    _next("demo", layout, "the whole walk-through by itself")
+
+
+def _next(command: str, layout: Layout, what: str) -> None:
+    """A command to go on with, as it has to be typed here."""
+    data = "" if layout.data == Path.cwd() / ".nearpoint" else f" --data {shlex.quote(str(layout.data))}"
+    notes.print(f"  nearpoint {command}{data}".ljust(40 + len(data)) + what, soft_wrap=True, markup=False)
 
 
 def up(
@@ -105,17 +120,18 @@ def up(
         raise CommandError(
             f"A world is already running on {layout.data}. Stop it with `nearpoint down`, or use another --data folder."
         )
-    if detach:
-        _up_detached(layout, regions, edges, stores, port, workers, as_json)
-        return
     first = load_world(layout) is None
     wanted_regions = parse_places(regions, geography.REGIONS, "region")
     wanted_edges = parse_places(edges, geography.POPS, "edge city")
+    wanted_stores = parse_stores(stores)
+    if detach:
+        _up_detached(layout, regions, edges, stores, port, workers, as_json)
+        return
     world = open_world(
         layout,
         regions=wanted_regions or (geography.DEFAULT_REGIONS if first else ()),
         edges=wanted_edges or (geography.DEFAULT_EDGES if first and edges is None else ()),
-        stores=parse_stores(stores),
+        stores=wanted_stores,
     )
     from nearpoint.telemetry import logs
     from nearpoint.world.run import run_world
@@ -180,27 +196,38 @@ def _up_detached(
     )
     os.close(log)
     os.close(write_fd)
-    with _reporting() as reporter, os.fdopen(read_fd) as lines:
-        for line in lines:
-            message = json.loads(line)
-            if "start" in message:
-                reporter.start(message["start"])
-            elif "progress" in message:
-                reporter.advance(message["progress"])
-            elif "error" in message:
-                raise CommandError(message["error"])
-            elif "ready" in message:
-                break
-        else:
-            tail = (layout.logs / "supervisor.log").read_text(errors="replace").strip().splitlines()[-1:]
-            raise CommandError(f"The world did not start: {' '.join(tail) or f'exit code {process.wait()}'}")
+    try:
+        with _reporting() as reporter, os.fdopen(read_fd) as lines:
+            ready = _follow_start(lines, reporter)
+    except BaseException:  # it said why, or Ctrl-C: either way nothing shall be left
+        process.terminate()
+        process.wait()
+        raise
+    if not ready:
+        tail = (layout.logs / "supervisor.log").read_text(errors="replace").strip().splitlines()[-1:]
+        raise CommandError(f"The world did not start: {' '.join(tail) or f'exit code {process.wait()}'}")
     world = load_world(layout)
     assert world is not None
     if as_json:
         print_json(WorldClient(layout.data).ask("GET", "/status"))
     else:
         banner(layout, world, time.monotonic() - started)
-        notes.print("  nearpoint down" + " " * 25 + "stops it; what it holds stays")
+        _next("down", layout, "stops it; what it holds stays")
+
+
+def _follow_start(lines: Iterable[str], reporter: _Reporter) -> bool:
+    """Show what the starting world says. False when it ended without a word; CommandError with its reason."""
+    for line in lines:
+        message = json.loads(line)
+        if "start" in message:
+            reporter.start(message["start"])
+        elif "progress" in message:
+            reporter.advance(message["progress"])
+        elif "error" in message:
+            raise CommandError(message["error"])
+        elif "ready" in message:
+            return True
+    return False
 
 
 def down(*, data: Path, as_json: bool) -> None:
@@ -212,10 +239,14 @@ def down(*, data: Path, as_json: bool) -> None:
         else:
             notes.print(f"No world is running on {layout.data}.")
         return
-    client = WorldClient(data)
-    client.ask("POST", "/stop")
     deadline = time.monotonic() + STOP_TIMEOUT_S
+    asked = False
     while is_running(layout):
+        pid = None if asked else supervisor_pid(layout)  # a world that has only just begun has not written it yet
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            asked = True
         if time.monotonic() > deadline:
             raise CommandError(
                 f"The world on {layout.data} has not ended after {STOP_TIMEOUT_S:.0f} s.", Exit.TIMED_OUT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 import structlog
@@ -12,9 +13,15 @@ from nearpoint.state.resources import (
     AccessKey,
     AccessPoint,
     Bucket,
+    CachePolicy,
     Distribution,
     Function,
     Invalidation,
+    KeyGroup,
+    OriginAccessControl,
+    OriginRequestPolicy,
+    PublicKey,
+    ResponseHeadersPolicy,
     Role,
     Snapshot,
 )
@@ -55,6 +62,12 @@ def build(state: State, *, generation: int, account_id: str, session_secret: str
         distributions={each.domain: each for each in state.list(Distribution)},
         functions={function.arn: function for function in state.list(Function) if function.version != "$LATEST"},
         invalidations=tuple(invalidations[-INVALIDATIONS_KEPT:]),
+        cache_policies={each.id: each for each in state.list(CachePolicy)},
+        origin_request_policies={each.id: each for each in state.list(OriginRequestPolicy)},
+        response_headers_policies={each.id: each for each in state.list(ResponseHeadersPolicy)},
+        origin_access_controls={each.id: each for each in state.list(OriginAccessControl)},
+        public_keys={each.id: each for each in state.list(PublicKey)},
+        key_groups={each.id: each for each in state.list(KeyGroup)},
     )
 
 
@@ -73,8 +86,13 @@ class Planner:
         self._changed = asyncio.Event()
         self._progress = asyncio.Condition()
         self._nodes: dict[str, tuple[int, float]] = {}
+        self._listeners: list[Callable[[Snapshot], None]] = []
         self.current = Snapshot(generation=0, account_id=account_id, session_secret=session_secret)
         state.on_change(self._changed.set)
+
+    def on_publish(self, listener: Callable[[Snapshot], None]) -> None:
+        """Hear every snapshot that has gone out."""
+        self._listeners.append(listener)
 
     async def start(self) -> None:
         """Continue the numbering where the last planner left it and publish what the state holds now."""
@@ -94,6 +112,8 @@ class Planner:
         await self._channel.publish(snapshot)
         self.current = snapshot
         self._published_version = version
+        for listener in self._listeners:
+            listener(snapshot)
         async with self._progress:
             self._progress.notify_all()
 

@@ -144,6 +144,7 @@ class Distribution(Resource, frozen=True, kw_only=True):
     last_modified: float
     status: str = "InProgress"
     tags: dict[str, str] = {}
+    caller_reference: str = ""
 
     @property
     def id(self) -> str:
@@ -152,6 +153,60 @@ class Distribution(Resource, frozen=True, kw_only=True):
     @property
     def arn(self) -> str:
         return f"arn:aws:cloudfront::{self.account_id}:distribution/{self.distribution_id}"
+
+
+class EdgeSetting(Resource, frozen=True, kw_only=True):
+    """What distributions refer to by id. `config` has CloudFormation's shape and holds the name, unique in the kind."""
+
+    setting_id: str
+    config: dict[str, Any]
+    etag: str
+    created_at: float
+    last_modified: float
+
+    @property
+    def id(self) -> str:
+        return self.setting_id
+
+    @property
+    def name(self) -> str:
+        return str(self.config["Name"])
+
+
+class CachePolicy(EdgeSetting, frozen=True, kw_only=True):
+    """What of a request is in the cache key, and how long answers are kept."""
+
+    KIND: ClassVar[str] = "cache-policy"
+
+
+class OriginRequestPolicy(EdgeSetting, frozen=True, kw_only=True):
+    """What of a request goes to the origin besides what is in the cache key."""
+
+    KIND: ClassVar[str] = "origin-request-policy"
+
+
+class ResponseHeadersPolicy(EdgeSetting, frozen=True, kw_only=True):
+    """Which fields the edge puts into answers, and which it takes out."""
+
+    KIND: ClassVar[str] = "response-headers-policy"
+
+
+class OriginAccessControl(EdgeSetting, frozen=True, kw_only=True):
+    """How the edge signs its requests to an S3 origin."""
+
+    KIND: ClassVar[str] = "origin-access-control"
+
+
+class PublicKey(EdgeSetting, frozen=True, kw_only=True):
+    """The public half (PEM) of a key that signs URLs and cookies."""
+
+    KIND: ClassVar[str] = "public-key"
+
+
+class KeyGroup(EdgeSetting, frozen=True, kw_only=True):
+    """Public keys, by id, any of which may have signed."""
+
+    KIND: ClassVar[str] = "key-group"
 
 
 class Invalidation(Resource, frozen=True, kw_only=True):
@@ -183,6 +238,13 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     distributions: dict[str, Distribution] = {}  # by domain
     functions: dict[str, Function] = {}  # published versions, by ARN with version
     invalidations: tuple[Invalidation, ...] = ()
+    # by id
+    cache_policies: dict[str, CachePolicy] = {}
+    origin_request_policies: dict[str, OriginRequestPolicy] = {}
+    response_headers_policies: dict[str, ResponseHeadersPolicy] = {}
+    origin_access_controls: dict[str, OriginAccessControl] = {}
+    public_keys: dict[str, PublicKey] = {}
+    key_groups: dict[str, KeyGroup] = {}
 
 
 class Fault(Resource, frozen=True, kw_only=True):

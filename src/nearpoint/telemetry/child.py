@@ -1,14 +1,15 @@
 """A process that a supervisor runs: its configuration, its sockets, when it is ready, and when it has to end.
 
 The supervisor gives a JSON file (`--config`) and an end of a socket pair, over which both send JSON lines: the
-child says `{"ready": true}` and whatever it reports, the supervisor sends what its children need to hear. When the pair closes,
-the supervisor is gone and the child ends too.
+child says `{"ready": true}` and whatever it reports, the supervisor sends what its children need to hear. When the pair
+closes, the supervisor is gone and the child ends too.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import signal
 import socket
 from collections.abc import Awaitable, Callable
@@ -32,10 +33,11 @@ class Child:
     def __init__(self, config: Message) -> None:
         self.config = config
         self.stopping = asyncio.Event()
+        self.is_ready = False
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._listeners: list[Callable[[Message], None]] = []
-        self._missed: list[Message] = []
+        self._told: Message = dict(config.get("greeting") or {})
 
     def listener(self, name: str) -> socket.socket:
         """The listening socket of that name, opened by the supervisor."""
@@ -52,14 +54,15 @@ class Child:
                 writer.write(orjson.dumps(message) + b"\n")
 
     def ready(self) -> None:
-        """Say that requests are answered from now on."""
+        """Say that requests are answered from now on. Before it, a request to stop cancels `main`."""
+        self.is_ready = True
         self.send({"ready": True})
 
     def on_message(self, listener: Callable[[Message], None]) -> None:
-        """Hear what the supervisor sends, from the first message on."""
+        """Hear what the supervisor sends; at once what it has said already, the latest for each key."""
         self._listeners.append(listener)
-        for message in self._missed:
-            listener(message)
+        if self._told:
+            listener(self._told)
 
     async def connect(self, fd: int) -> None:
         """Take up the channel."""
@@ -72,11 +75,15 @@ class Child:
         assert self._reader is not None
         while line := await self._reader.readline():
             message = orjson.loads(line)
-            self._missed.append(message)
+            self._told |= message
             for listener in self._listeners:
                 listener(message)
         log.info("the supervisor is gone")
         self.stopping.set()
+
+
+async def _until_done(child: Child, main: Callable[[Child], Awaitable[None]]) -> None:
+    await main(child)
 
 
 async def _run(config: Message, main: Callable[[Child], Awaitable[None]]) -> None:
@@ -88,11 +95,18 @@ async def _run(config: Message, main: Callable[[Child], Awaitable[None]]) -> Non
     if "channel" in config:
         await child.connect(int(config["channel"]))
         listening = loop.create_task(child.listen())
+    running = loop.create_task(_until_done(child, main))
+    stopping = loop.create_task(child.stopping.wait())
     try:
-        await main(child)
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done() and not child.is_ready:
+            running.cancel()  # it waits for something that may never come
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
     finally:
-        if listening is not None:
-            listening.cancel()
+        for task in (stopping, listening):
+            if task is not None:
+                task.cancel()
 
 
 def run_child(name: str, main: Callable[[Child], Awaitable[None]]) -> None:

@@ -1,4 +1,4 @@
-"""What the commands ask a running world: status, routes, faults, the end. JSON over loopback HTTP, by bearer token."""
+"""What the commands ask a running world: status, routes, faults. JSON over loopback HTTP, by bearer token."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import orjson
 from nearpoint.wire.message import BodyTooLargeError, Headers, Request, Response, read_all
 from nearpoint.world.layout import WorldError
 from nearpoint.world.links import FAULTS
-from nearpoint.world.supervisor import Supervisor, resident_bytes
+from nearpoint.world.memory import resident_bytes
+from nearpoint.world.supervisor import Supervisor
 
 BODY_BYTES_MAX = 64 * 1024
 
@@ -22,25 +23,37 @@ def _json(status: int, value: Any) -> Response:
     return Response(status, Headers([("Content-Type", "application/json")]), orjson.dumps(value))
 
 
+async def _how(request: Request) -> str | None:
+    """What `{"how": …}` says, or None."""
+    try:
+        how = orjson.loads(await read_all(request.body, BODY_BYTES_MAX))["how"]
+    except (BodyTooLargeError, orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return how if isinstance(how, str) else None
+
+
 class Admin:
-    """The supervisor's own HTTP handler. `stopping` is set when somebody asked for the end."""
+    """The supervisor's own HTTP handler. `ready` is set by who starts the world."""
 
     def __init__(self, supervisor: Supervisor, token: str) -> None:
         self._supervisor = supervisor
-        self._authorization = f"Bearer {token}"
+        self._authorization = f"Bearer {token}".encode()
         self._started_at = time.time()
         self._routes: dict[str, Any] = {}
         self.faults: dict[str, str] = {}
         self.ready = False
-        self.stopping = asyncio.Event()
+        self._turning = asyncio.Lock()  # one fault after the other: starting a store takes a while
         supervisor.on_message(self._heard)
 
     def _heard(self, name: str, message: dict[str, Any]) -> None:
-        # Nodes report what they measure for each of their locations.
+        # Nodes report what they measure for each of their locations, the control plane which names lead to the edge.
         self._routes |= message.get("routes", {})
+        if "edge_names" in message:
+            self._supervisor.broadcast({"edge_names": message["edge_names"]})
 
     async def handle(self, request: Request) -> Response:
-        if not hmac.compare_digest(request.headers.get("authorization") or "", self._authorization):
+        given = (request.headers.get("authorization") or "").encode("latin-1")
+        if not hmac.compare_digest(given, self._authorization):
             return _json(401, {"error": "The token of this world's data folder is needed."})
         match request.method, request.path.strip("/").split("/"):
             case "GET", ["status"]:
@@ -48,13 +61,16 @@ class Admin:
             case "GET", ["routes"]:
                 return _json(200, self._routes)
             case "PUT", ["faults", region]:
-                return await self._fail(region, request)
+                how = await _how(request)
+                async with self._turning:
+                    return await self._fail(region, how)
             case "DELETE", ["faults", region]:
-                return await self._heal(region)
-            case "POST", ["stop"]:
-                self.stopping.set()
-                return _json(202, {"stopping": True})
+                async with self._turning:
+                    return await self._heal(region)
         return _json(404, {"error": f"{request.method} {request.path} is not known here."})
+
+    def _no_region(self, region: str) -> str:
+        return f"No region {region} here: {', '.join(self._supervisor.world.regions)}."
 
     def status(self) -> dict[str, Any]:
         """The world as one value: what `nearpoint status --json` prints."""
@@ -88,18 +104,19 @@ class Admin:
         ports = self._supervisor.ports
         return {name.removeprefix("store."): port for name, port in ports.items() if name.startswith("store.")}
 
-    async def _fail(self, region: str, request: Request) -> Response:
-        try:
-            how = orjson.loads(await read_all(request.body, BODY_BYTES_MAX))["how"]
-        except (BodyTooLargeError, orjson.JSONDecodeError, KeyError, TypeError):
+    async def _fail(self, region: str, how: str | None) -> Response:
+        if how is None:
             return _json(400, {"error": 'The body is {"how": …}.'})
         if region not in self._supervisor.world.regions:
-            return _json(404, {"error": f"No region {region} here: {', '.join(self._supervisor.world.regions)}."})
+            return _json(404, {"error": self._no_region(region)})
         if how not in FAULTS:
             return _json(400, {"error": f"A region can fail by one of: {', '.join(FAULTS)}."})
         if how == "stop" and not self._supervisor.has_store(region):
             return _json(400, {"error": f"The store of {region} is not a process of this world: use refuse."})
-        if self.faults.get(region) == "stop" and how != "stop":
+        before = self.faults.get(region)
+        if before == how:
+            return _json(200, {"region": region, "how": how})
+        if before == "stop":
             await self._supervisor.start_store(region)
         self.faults[region] = how
         self._supervisor.broadcast({"faults": self.faults})
@@ -108,6 +125,8 @@ class Admin:
         return _json(200, {"region": region, "how": how})
 
     async def _heal(self, region: str) -> Response:
+        if region not in self._supervisor.world.regions:
+            return _json(404, {"error": self._no_region(region)})
         how = self.faults.pop(region, None)
         if how is None:
             return _json(404, {"error": f"{region} is not failing."})

@@ -21,7 +21,7 @@ from nearpoint.stack.services.buckets import Buckets
 from nearpoint.stack.services.context import Context as Domain
 from nearpoint.state import nats
 from nearpoint.state.planner import NodeStatus, Planner
-from nearpoint.state.resources import AccessKey
+from nearpoint.state.resources import AccessKey, Snapshot
 from nearpoint.state.store import State
 from nearpoint.telemetry.child import Child, run_child
 from nearpoint.wire.client import Client
@@ -55,6 +55,15 @@ def _stores(config: dict[str, Any], client: Client) -> dict[str, Store]:
     }
 
 
+def edge_names(snapshot: Snapshot) -> list[str]:
+    """The names besides `*.cloudfront.net` that lead to the edge: every distribution's aliases, in lower case."""
+    found: set[str] = set()
+    for distribution in snapshot.distributions.values():
+        for key in ("Aliases", "CNAMEs"):
+            found.update(str(alias).lower() for alias in distribution.config.get(key) or ())
+    return sorted(found)
+
+
 async def _ensure_root_key(state: State, config: dict[str, Any]) -> None:
     key = AccessKey(
         access_key_id=config["access_key_id"],
@@ -86,6 +95,7 @@ async def main(child: Child) -> None:
         await planner.node_reported(status, loop.time())
 
     await nats_client.subscribe(nats.STATUS_SUBJECT, cb=heard)
+    planner.on_publish(lambda snapshot: child.send({"edge_names": edge_names(snapshot)}))
     await planner.start()
     planning = asyncio.create_task(planner.run())
     client = Client()

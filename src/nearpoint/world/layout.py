@@ -8,6 +8,7 @@ logs/        one file a process, functions/      run/      what the running proc
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import secrets
@@ -51,6 +52,9 @@ class World(Struct, frozen=True, kw_only=True):
         return (*self.regions, *(edge for edge in self.edges if edge not in self.regions))
 
 
+FREE_BYTES_MIN = 64 * 1024 * 1024  # what a world writes before it has anything to keep, with room to go on
+
+
 class Layout:
     """The paths inside one data folder."""
 
@@ -77,6 +81,16 @@ class Layout:
                 path.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise WorldError(f"The data folder {self.data} cannot be used: {error.strerror}.") from error
+
+    def check_space(self) -> None:
+        """Raises WorldError when the disk is too full to start on: nothing has been written yet that could be torn."""
+        found = os.statvfs(self.data)
+        free = found.f_bavail * found.f_frsize
+        if free < FREE_BYTES_MIN:
+            raise WorldError(
+                f"The disk of {self.data} is full: {free // 1024**2} MB are free,"
+                f" a world needs {FREE_BYTES_MIN // 1024**2}."
+            )
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -150,7 +164,10 @@ def open_world(
 
 def take_lock(layout: Layout) -> int:
     """Hold the folder for this process. Raises WorldError when a running world holds it. Returns the descriptor."""
-    descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise WorldError(f"The data folder {layout.data} cannot be used: {error.strerror}.") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -158,13 +175,15 @@ def take_lock(layout: Layout) -> int:
         raise WorldError(
             f"A world is already running on {layout.data}. Stop it with `nearpoint down`, or use another --data folder."
         ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
     return descriptor
 
 
 def is_running(layout: Layout) -> bool:
     """Whether some process holds the folder."""
     try:
-        descriptor = os.open(layout.lock, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(layout.lock, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -174,3 +193,12 @@ def is_running(layout: Layout) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def supervisor_pid(layout: Layout) -> int | None:
+    """The process that holds the folder, or None when nobody does (or it has only just begun to)."""
+    if not is_running(layout):
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        return int(layout.lock.read_bytes())
+    return None

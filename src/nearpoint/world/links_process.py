@@ -40,6 +40,7 @@ class Links:
         # From where a client stands to the nearest edge, and to a region's S3 endpoint: made when first used.
         self._client_paths: dict[tuple[str, str], Path] = {}
         self._faults: dict[str, str] = {}
+        self._edge_names: frozenset[str] = frozenset()
 
     def set_faults(self, faults: dict[str, str]) -> None:
         """The regions that are broken now, and how; all others are whole."""
@@ -50,6 +51,14 @@ class Links:
             if path.fault != faults.get(region):
                 path.set_fault(faults.get(region))
 
+    def set_edge_names(self, names: list[str]) -> None:
+        """The custom domains that lead to the edge: names, or `*.` and a domain for any one label in front of it."""
+        self._edge_names = frozenset(names)
+
+    def _leads_to_edge(self, host: str) -> bool:
+        names = self._edge_names
+        return host.endswith(EDGE_SUFFIXES) or host in names or "*." + host.partition(".")[2] in names
+
     def _path(self, place: str, to: str) -> Path:
         if (place, to) not in self._client_paths:
             path = Path(rtt_ms(PLACES[place], PLACES[to]))
@@ -59,14 +68,14 @@ class Links:
 
     def resolve(self, location: str, host: str, tls: bool) -> Destination:
         """Where a name leads for a client at `location`. Every name of AWS ends here."""
-        ours = host.endswith((*AWS_DOMAINS, *EDGE_SUFFIXES)) or host in ("amazonaws.com", "cloudfront.net")
-        if not ours:
+        edge_name = self._leads_to_edge(host)
+        if not (edge_name or host.endswith(AWS_DOMAINS) or host in ("amazonaws.com", "cloudfront.net")):
             return Outside()
         place = find_place(location)
         if place is None:
             return Unknown(message=f"No such place: {location}. Try one of: {', '.join(self._locations)}.")
         scheme = "https" if tls else "http"
-        if host.endswith(EDGE_SUFFIXES):
+        if edge_name:
             edge = place.name if place.name in self._locations else nearest(place, self._locations)
             path = self._near(place.name) if edge == place.name else self._edge_path(place.name, edge)
             return Local(address=(LOOPBACK, self._nodes[edge][scheme]), path=path)
@@ -96,6 +105,8 @@ async def main(child: Child) -> None:
     def heard(message: Message) -> None:
         if "faults" in message:
             links.set_faults(message["faults"])
+        if "edge_names" in message:
+            links.set_edge_names(message["edge_names"])
 
     child.on_message(heard)
     for (location, region), relay in links.relays.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -70,7 +71,7 @@ listen: "127.0.0.1:{ports["nats"]}"
 server_name: "nearpoint"
 max_payload: 8MB
 authorization {{ user: "nearpoint", password: "{world.nats_password}" }}
-jetstream {{ store_dir: "{layout.state}", sync_interval: always, max_memory_store: 64MB }}
+jetstream {{ store_dir: {json.dumps(str(layout.state))}, sync_interval: always, max_memory_store: 64MB }}
 """
     return ProcessSpec(name="nats", command=(executable, "-c", "{config}"), channel=False, config_text=text)
 

@@ -32,10 +32,11 @@ async def _run(
     admin = Admin(supervisor, world.admin_token)
     server = Server(admin.handle)
     loop = asyncio.get_running_loop()
+    asked_to_end = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, admin.stopping.set)
+        loop.add_signal_handler(number, asked_to_end.set)
     starting: asyncio.Task[None] | None = None
-    stopping = asyncio.create_task(admin.stopping.wait())
+    stopping = asyncio.create_task(asked_to_end.wait())
     try:
         save_world(layout, world)
         await server.start(supervisor.listener("admin"))
@@ -72,6 +73,7 @@ def run_world(
     """
     lock = take_lock(layout)
     try:
+        layout.check_space()
         authority = Authority.load_or_create(layout.ca)
         write_bundle(layout, authority.certificate_pem)
         asyncio.run(

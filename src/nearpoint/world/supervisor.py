@@ -16,20 +16,24 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import orjson
 import structlog
 
 from nearpoint.world.layout import Layout, World, WorldError, write_private
+from nearpoint.world.memory import resident_bytes
 from nearpoint.world.processes import Ports, ProcessSpec, embedded_regions, plan, socket_names
+from nearpoint.world.sockets import LOOPBACK, listen, reserve
 
 log = structlog.get_logger("nearpoint.supervisor")
 
-BACKLOG = 1024
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 8.0
 RESTART_DELAYS_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
+START_ATTEMPTS = 3  # a process that ends so often before it was ever ready keeps the world from starting
 STEADY_S = 10.0  # a process that ran so long starts again at the first delay
 CHANNEL_BYTES_MAX = 4 * 1024 * 1024
 LOG_BYTES_MAX = 20 * 1024 * 1024
@@ -42,35 +46,11 @@ PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: int) -> None:
     """Runs in the child before exec: the kernel ends it when the supervisor is gone, however that came about."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def listen(name: str, port: int, *, exact: bool) -> socket.socket:
-    """A listening loopback socket. Without `exact`, a port that is taken is replaced by a free one.
-
-    Raises WorldError when the wanted port is taken and `exact` is set.
-    """
-    for candidate in (port, 0):
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind(("127.0.0.1", candidate))
-        except OSError as error:
-            sock.close()
-            if exact:
-                raise WorldError(f"Port {port} for the {name} cannot be used: {error.strerror}.") from error
-            continue
-        sock.listen(BACKLOG)
-        return sock
-    raise WorldError(f"No free port for the {name}.")
-
-
-def free_port(wanted: int) -> int:
-    """A port that nobody listens on now: the wanted one if possible."""
-    with listen("state store", wanted, exact=False) as sock:
-        return int(sock.getsockname()[1])
+    if os.getppid() != parent:
+        os._exit(1)  # it went before we asked to be told
 
 
 def nats_executable() -> str:
@@ -95,7 +75,10 @@ class Managed:
     started_at: float = 0.0
     restarts: int = 0
     wanted: bool = True
+    was_ready: bool = False
+    obstacle: str | None = None  # why it could not even be started
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    progress: asyncio.Event = field(default_factory=asyncio.Event)  # ready, or ended
     task: asyncio.Task[None] | None = None
 
 
@@ -124,7 +107,8 @@ class Supervisor:
                 )
                 self._sockets[name] = sock
                 ports[name] = sock.getsockname()[1]
-            ports["nats"] = free_port(world.ports.get("nats", 0))
+            self._sockets["nats"] = reserve("state store", world.ports.get("nats", 0))
+            ports["nats"] = self._sockets["nats"].getsockname()[1]
         except WorldError:
             self.close_sockets()
             raise
@@ -139,12 +123,12 @@ class Supervisor:
         self._on_message = listener
 
     async def start(self, on_ready: Callable[[str], None]) -> None:
-        """Start everything at once and wait until all are ready. Raises WorldError naming what was not."""
+        """Start everything at once and wait until all are ready. Raises WorldError naming what was not, and why."""
         for managed in self._managed.values():
             managed.task = asyncio.create_task(self._keep_running(managed))
 
         async def wait(managed: Managed) -> None:
-            await managed.ready.wait()
+            await self._first_ready(managed)
             on_ready(managed.spec.name)
 
         try:
@@ -153,6 +137,21 @@ class Supervisor:
         except TimeoutError:
             late = ", ".join(name for name, managed in self._managed.items() if not managed.ready.is_set())
             raise WorldError(f"Not ready after {READY_TIMEOUT_S:.0f} s: {late}. See {self.layout.logs}.") from None
+
+    async def _first_ready(self, managed: Managed) -> None:
+        while not managed.was_ready:
+            if managed.restarts >= START_ATTEMPTS:
+                why = managed.obstacle or self._last_words(managed.spec.name)
+                raise WorldError(f"The process {managed.spec.name} does not start: {why}")
+            await managed.progress.wait()
+            managed.progress.clear()
+
+    def _last_words(self, name: str) -> str:
+        """The last line of a process's log, shortened; where the log is, when it has none."""
+        path = self._log_path(name)
+        with contextlib.suppress(OSError, IndexError):
+            return f"{path.read_text(errors='replace').strip().splitlines()[-1][-300:]} (more in {path})"
+        return f"see {path}"
 
     async def stop(self) -> None:
         """End every child: asked first (the data plane before what it stands on), killed if it does not listen."""
@@ -224,6 +223,8 @@ class Supervisor:
                 await self._run_once(managed)
             except OSError as error:
                 log.error("cannot start", child=managed.spec.name, error=str(error))
+                managed.process = None
+                managed.obstacle = f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "")
             managed.ready.clear()
             if not managed.wanted:
                 break
@@ -233,6 +234,7 @@ class Supervisor:
             code = managed.process.returncode if managed.process is not None else None
             log.warning("process ended, starting it again", child=managed.spec.name, code=code, after_s=delay_s)
             managed.state = "waiting"
+            managed.progress.set()
             await asyncio.sleep(delay_s)
         managed.state = "stopped"
 
@@ -242,7 +244,7 @@ class Supervisor:
         config_file = self.layout.run / f"{spec.name}.json"
         descriptors = {name: self._sockets[of_world].fileno() for name, of_world in spec.sockets.items()}
         ours, theirs = socket.socketpair() if spec.channel else (None, None)
-        config = dict(spec.config) | {"name": spec.name, "sockets": descriptors}
+        config = dict(spec.config) | {"name": spec.name, "sockets": descriptors, "greeting": self._greeting}
         if theirs is not None:
             config["channel"] = theirs.fileno()
             descriptors["channel"] = theirs.fileno()
@@ -256,7 +258,7 @@ class Supervisor:
                 stdout=log_file,
                 stderr=log_file,
                 pass_fds=tuple(descriptors.values()),
-                preexec_fn=_die_with_parent,
+                preexec_fn=partial(_die_with, os.getpid()),
                 env=self._environment(spec.name),
                 start_new_session=True,
             )
@@ -264,6 +266,9 @@ class Supervisor:
             os.close(log_file)
             if theirs is not None:
                 theirs.close()
+        if not managed.wanted:  # told to end while it was being started
+            with contextlib.suppress(ProcessLookupError):
+                managed.process.terminate()
         following = asyncio.create_task(self._follow(managed, ours))
         try:
             await managed.process.wait()
@@ -292,13 +297,15 @@ class Supervisor:
     @staticmethod
     def _is_ready(managed: Managed) -> None:
         managed.state = "running"
+        managed.was_ready = True
         managed.ready.set()
+        managed.progress.set()
 
     @staticmethod
     async def _until_connectable(port: int) -> None:
         while True:
             with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                _, writer = await asyncio.open_connection(LOOPBACK, port)
                 writer.close()
                 return
             await asyncio.sleep(0.03)
@@ -311,9 +318,12 @@ class Supervisor:
             environment["GOMEMLIMIT"] = "64MiB"
         return environment
 
+    def _log_path(self, name: str) -> Path:
+        return self.layout.logs / f"{name}.log"
+
     def _open_log(self, name: str) -> int:
         """The process's log file, appended to; one that grew past its bound is kept once as `.1`."""
-        path = self.layout.logs / f"{name}.log"
+        path = self._log_path(name)
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_size > LOG_BYTES_MAX:
                 path.replace(path.with_suffix(".log.1"))
@@ -321,45 +331,19 @@ class Supervisor:
 
     async def _end(self, managed: Managed) -> None:
         managed.wanted = False
-        process = managed.process
-        if process is not None and process.returncode is None:
+        task, process = managed.task, managed.process
+        if task is None:
+            return
+        if managed.state == "waiting":
+            task.cancel()
+        elif process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
-            except TimeoutError:
-                log.warning("did not end in time, killed", child=managed.spec.name)
+        _, late = await asyncio.wait({task}, timeout=STOP_TIMEOUT_S)
+        if late:
+            log.warning("did not end in time, killed", child=managed.spec.name)
+            if managed.process is not None:
                 with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-        if managed.task is not None:
-            with contextlib.suppress(asyncio.CancelledError):
-                if managed.state == "waiting":
-                    managed.task.cancel()
-                await managed.task
+                    managed.process.kill()
+            await asyncio.wait({task})
         managed.state = "stopped"
-
-
-def resident_bytes(pid: int, *, descendants: bool = True) -> int:
-    """Memory of a process (and its descendants), each shared page counted by its share (PSS, proc(5))."""
-    total = 0
-    for each in (pid, *(_descendants(pid) if descendants else ())):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            total += _pss_bytes(each)
-    return total
-
-
-def _pss_bytes(pid: int) -> int:
-    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:  # noqa: PTH123
-        for line in file:
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
-def _descendants(pid: int) -> list[int]:
-    found: list[int] = []
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:  # noqa: PTH123
-        for child in map(int, file.read().split()):
-            found += [child, *_descendants(child)]
-    return found
