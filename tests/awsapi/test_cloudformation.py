@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, WaiterError
 
-from nearpoint.awsapi.cloudformation import template_location
 from nearpoint.awsproto import AwsError
 from nearpoint.stack.engine import Engine
 from nearpoint.stack.services.buckets import Buckets
+from nearpoint.stack.template_url import template_location
 
 World = Any  # tests/awsapi/conftest.py
 Run = Callable[..., Any]

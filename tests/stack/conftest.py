@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from nearpoint.awsproto.errors import AwsError
-from nearpoint.stack.engine import Engine, StackRequest
+from nearpoint.stack.engine import Engine
 from nearpoint.stack.records import Stack
+from nearpoint.stack.requests import StackRequest
 from nearpoint.stack.services.context import Context
 from nearpoint.state.resources import AccessPoint, Bucket, Distribution, Function, Resource, Role
 from nearpoint.state.store import MemoryState

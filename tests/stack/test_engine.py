@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from nearpoint.awsproto.errors import AwsError
-from nearpoint.stack.engine import StackRequest
 from nearpoint.stack.records import Stack
+from nearpoint.stack.requests import StackRequest
 from nearpoint.stack.services.context import Context
 from nearpoint.state.resources import AccessPoint, Bucket, Distribution, Function, Role
 

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from nearpoint.awsapi.call import Call, Handler
 from nearpoint.awsapi.paging import page
 from nearpoint.awsproto import AwsError
 from nearpoint.stack.document import TEMPLATE_BYTES_MAX
-from nearpoint.stack.engine import INLINE_BYTES_MAX, Engine, StackRequest
+from nearpoint.stack.engine import Engine
 from nearpoint.stack.records import Stack, StackResource
+from nearpoint.stack.requests import INLINE_BYTES_MAX, StackRequest
 from nearpoint.stack.template import Template
+from nearpoint.stack.template_url import template_location
 
 SERVICE = "cloudformation"
 PAGE = 100
@@ -22,7 +22,6 @@ PAGE = 100
 NOT_SUPPORTED = (
     "ResourceTypes", "StackPolicyBody", "StackPolicyURL", "StackPolicyDuringUpdateBody", "StackPolicyDuringUpdateURL",
 )  # fmt: skip
-_S3_HOST = re.compile(r"(?:(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])\.)?s3(?:[.-][a-z0-9-]+)?\.amazonaws\.com")
 
 
 def _invalid(text: str) -> AwsError:
@@ -35,18 +34,6 @@ def _engine(call: Call) -> Engine:
 
 def _find(call: Call) -> Stack:
     return _engine(call).find(call.region, call.params["StackName"])
-
-
-def template_location(url: str) -> tuple[str, str, str | None]:
-    """Bucket, key and version id of a TemplateURL. Raises ValidationError for what is no S3 object's address."""
-    parts = urlsplit(url)
-    host = _S3_HOST.fullmatch(parts.hostname or "")
-    path = unquote(parts.path.removeprefix("/"))
-    bucket, key = (host["bucket"], path) if host and host["bucket"] else path.partition("/")[::2]
-    if parts.scheme != "https" or host is None or not bucket or not key:
-        raise _invalid("TemplateURL must be a supported URL.")
-    version = next((each[10:] for each in parts.query.split("&") if each.startswith("versionId=")), None)
-    return bucket, key, version
 
 
 async def _template(call: Call) -> str | None:

@@ -6,13 +6,11 @@ What can be refused is refused before anything is written; the rest happens in a
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 import structlog
-from msgspec import Struct, field
 
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.stack.deployment import STEPS, Deployment
@@ -29,6 +27,7 @@ from nearpoint.stack.preparation import (
     pseudo_parameters,
 )
 from nearpoint.stack.records import Previous, Stack
+from nearpoint.stack.requests import DELETABLE, StackRequest, check_create, check_update
 from nearpoint.stack.services.context import Context
 from nearpoint.stack.services.packages import sweep
 from nearpoint.stack.template import Template, parse
@@ -38,36 +37,7 @@ from nearpoint.state.resources import Function
 
 log = structlog.get_logger("nearpoint.stack")
 
-STACK_NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")
-INLINE_BYTES_MAX = 51_200
 STACKS_MAX = 2000  # of a region
-TAGS_MAX = 50
-ON_FAILURE = ("ROLLBACK", "DELETE", "DO_NOTHING")
-UPDATABLE = (
-    "CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE",
-)  # fmt: skip
-DELETABLE = (
-    *UPDATABLE, "CREATE_FAILED", "CREATE_IN_PROGRESS", "DELETE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED",
-    "UPDATE_FAILED", "UPDATE_ROLLBACK_FAILED",
-)  # fmt: skip
-
-
-class StackRequest(Struct, frozen=True, kw_only=True):
-    """What a caller asks of a stack. For an update, None keeps what there is."""
-
-    name: str
-    region: str
-    template: str | None = None
-    parameters: dict[str, str] = field(default_factory=dict)
-    keep_parameters: tuple[str, ...] = ()  # `UsePreviousValue`
-    capabilities: tuple[str, ...] = ()
-    tags: dict[str, str] | None = None
-    on_failure: str = "ROLLBACK"
-    timeout_minutes: int | None = None
-    notification_arns: tuple[str, ...] = ()
-    role_arn: str | None = None
-    termination_protection: bool = False
-    client_request_token: str | None = None
 
 
 class Engine:
@@ -175,7 +145,7 @@ class Engine:
     async def create(self, request: StackRequest) -> Stack:
         """Start creating a stack. Raises AwsError: ValidationError, AlreadyExistsException, LimitExceededException,
         InsufficientCapabilitiesException."""
-        _check_request(request)
+        check_create(request)
         assert request.template is not None
         uuid = self.ledger.new_uuid()
         stack = Stack(
@@ -244,7 +214,7 @@ class Engine:
             stack = self.find(request.region, request.name)
             if request.client_request_token is not None and stack.client_request_token == request.client_request_token:
                 return stack
-            _check_update(request, stack)
+            check_update(request, stack)
             before = await self._prepare(stack, self.ledger.template(stack.uuid, stack.revision), _anything)
             text = self.ledger.template(stack.uuid, stack.revision) if request.template is None else request.template
             strangers = [name for name in request.keep_parameters if name not in before.template.parameters]
@@ -301,55 +271,47 @@ class Engine:
     ) -> None:
         """Start deleting; a stack that is not there, or going already, is fine. Raises ValidationError where the
         stack may not be deleted now."""
-        async with self._lock:
-            stack = self.ledger.find(region, name_or_arn)
-            if stack is None or stack.status in ("DELETE_COMPLETE", "DELETE_IN_PROGRESS"):
-                return
-            if stack.termination_protection:
-                raise AwsError(
-                    "ValidationError",
-                    f"Stack [{stack.name}] cannot be deleted while TerminationProtection is enabled",
-                    status=400,
-                )
-            if stack.status not in DELETABLE:
-                raise AwsError(
-                    "ValidationError",
-                    f"Stack [{stack.arn}] cannot be deleted while in status {stack.status}",
-                    status=400,
-                )
-            for output in stack.outputs:
-                importers = [] if output.export_name is None else self.ledger.importers(region, output.export_name)
-                if importers:
-                    names = " and ".join(each.name for each in importers)
-                    raise AwsError(
-                        "ValidationError",
-                        f"Export {output.export_name} cannot be deleted as it is in use by {names}",
-                        status=400,
+        while True:
+            async with self._lock:
+                stack = self.ledger.find(region, name_or_arn)
+                if stack is None or stack.status in ("DELETE_COMPLETE", "DELETE_IN_PROGRESS"):
+                    return
+                self._check_delete(stack, retain)
+                deployment = self._deployments.get(stack.uuid)
+                if deployment is None:
+                    stack = await self.ledger.move_stack(
+                        stack.uuid,
+                        "DELETE_IN_PROGRESS",
+                        "User Initiated",
+                        retain=retain,
+                        client_request_token=client_request_token,
                     )
-            if retain and stack.status != "DELETE_FAILED":
-                raise AwsError(
-                    "ValidationError",
-                    f"Invalid operation on stack [{stack.arn}]. The specified resources to retain must be in a valid "
-                    "state: the stack is not in DELETE_FAILED",
-                    status=400,
-                )
-            strangers = [name for name in retain if self.ledger.resource(stack.uuid, name) is None]
-            if strangers:
-                raise AwsError(
-                    "ValidationError", f"The stack has no resources [{', '.join(strangers)}] to retain", status=400
-                )
-            deployment = self._deployments.get(stack.uuid)
-            if deployment is not None:
+                    self._start(stack)
+                    return
                 deployment.interrupt.set()
-                await self.settled(stack.uuid)
-            stack = await self.ledger.move_stack(
-                stack.uuid,
-                "DELETE_IN_PROGRESS",
-                "User Initiated",
-                retain=retain,
-                client_request_token=client_request_token,
+            await self.settled(stack.uuid)
+
+    def _check_delete(self, stack: Stack, retain: tuple[str, ...]) -> None:
+        def refuse(text: str) -> AwsError:
+            return AwsError("ValidationError", text, status=400)
+
+        if stack.termination_protection:
+            raise refuse(f"Stack [{stack.name}] cannot be deleted while TerminationProtection is enabled")
+        if stack.status not in DELETABLE:
+            raise refuse(f"Stack [{stack.arn}] cannot be deleted while in status {stack.status}")
+        for output in stack.outputs:
+            importers = [] if output.export_name is None else self.ledger.importers(stack.region, output.export_name)
+            if importers:
+                names = " and ".join(each.name for each in importers)
+                raise refuse(f"Export {output.export_name} cannot be deleted as it is in use by {names}")
+        if retain and stack.status != "DELETE_FAILED":
+            raise refuse(
+                f"Invalid operation on stack [{stack.arn}]. The specified resources to retain must be in a valid "
+                "state: the stack is not in DELETE_FAILED"
             )
-            self._start(stack)
+        strangers = [name for name in retain if self.ledger.resource(stack.uuid, name) is None]
+        if strangers:
+            raise refuse(f"The stack has no resources [{', '.join(strangers)}] to retain")
 
     async def protect(self, region: str, name_or_arn: str, *, protection: bool) -> Stack:
         """Switch termination protection."""
@@ -380,28 +342,3 @@ def _same(before: Prepared, after: Prepared) -> bool:
         return resources, outputs, dict(scope.parameters), dict(scope.conditions), dict(scope.mappings)
 
     return view(before) == view(after)
-
-
-def _check_request(request: StackRequest) -> None:
-    if not STACK_NAME.fullmatch(request.name):
-        raise TemplateError(
-            f"1 validation error detected: Value '{request.name[:256]}' at 'stackName' failed to satisfy constraint: "
-            "Member must satisfy regular expression pattern: [a-zA-Z][-a-zA-Z0-9]*"
-        )
-    if request.template is None:
-        raise TemplateError("Either Template URL or Template Body must be specified.")
-    if request.on_failure not in ON_FAILURE:
-        raise TemplateError(f"OnFailure must be one of {', '.join(ON_FAILURE)}")
-    if request.timeout_minutes is not None and request.timeout_minutes < 1:
-        raise TemplateError("TimeoutInMinutes must be at least 1")
-    if len(request.tags or {}) > TAGS_MAX:
-        raise TemplateError(f"A stack has at most {TAGS_MAX} tags")
-
-
-def _check_update(request: StackRequest, stack: Stack) -> None:
-    if stack.status not in UPDATABLE:
-        raise AwsError(
-            "ValidationError", f"Stack:{stack.arn} is in {stack.status} state and can not be updated.", status=400
-        )
-    if len(request.tags or {}) > TAGS_MAX:
-        raise TemplateError(f"A stack has at most {TAGS_MAX} tags")
