@@ -7,9 +7,11 @@ it mode 0600. `GET /-/live` answers without a signature as soon as requests are 
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -25,6 +27,7 @@ from nearpoint.wire.server import Server
 log = structlog.get_logger("nearpoint.bucket")
 
 _DRAIN_S = 10.0
+_M_MMAP_THRESHOLD = -3  # mallopt(3); once set, glibc no longer raises it by itself
 
 
 async def main(child: Child) -> None:
@@ -42,13 +45,20 @@ async def main(child: Child) -> None:
     )
     server = Server(answers.handle, instant=instant)
     await server.start(sock)
-    gc.collect()
-    gc.freeze()
+    _settle_memory()
     child.ready()
     log.info("ready", region=store.region, address=sock.getsockname())
     await child.stopping.wait()
     await server.drain(_DRAIN_S)
     await store.close()
+
+
+def _settle_memory() -> None:
+    """Leave what was loaded out of garbage collections, and give large blocks back to the system as they are freed."""
+    gc.collect()
+    gc.freeze()
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.parse import unquote_to_bytes
 
 from nearpoint.awsproto import AwsError
@@ -198,7 +199,7 @@ class Copying:
                 "LastModified": stamp // 1_000_000,
                 **checksums.fields(received.checksum),
             },
-            "ServerSideEncryption": "AES256",
+            "ServerSideEncryption": description.encryption,
         }
         if version is not None:
             result["VersionId"] = version
@@ -246,4 +247,4 @@ def _describe(call: Call, stored: Stored) -> Description:
     if call.headers.get("x-amz-metadata-directive") != "REPLACE":
         head = kept_head(stored.head, asked.head)
     tags = asked.tags if call.headers.get("x-amz-tagging-directive") == "REPLACE" else stored.tag_list()
-    return Description(head=head, storage_class=asked.storage_class, tags=tags, extras=asked.extras)
+    return replace(asked, head=head, tags=tags)

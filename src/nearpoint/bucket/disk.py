@@ -31,6 +31,7 @@ class Disk:
         for shard in range(_SHARDS):
             (folder / f"{shard:02x}").mkdir(mode=0o700, exist_ok=True)
         flush_folder(folder)
+        flush_folder(folder.parent)
 
     def number(self) -> int:
         """A number that no content has had."""

@@ -52,6 +52,7 @@ class Description:
     storage_class: str
     tags: Tags
     extras: dict[str, Any]
+    encryption: str = "AES256"
 
 
 def read_description(headers: Headers) -> Description:
@@ -74,7 +75,8 @@ def read_description(headers: Headers) -> Description:
                 "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
             )
         lines.append(("x-amz-website-redirect-location", redirect))
-    lines.extend(_encryption(headers))
+    encryption = _encryption(headers)
+    lines.extend(encryption)
     storage_class = headers.get("x-amz-storage-class") or "STANDARD"
     if storage_class not in _STORAGE_CLASSES:
         raise AwsError("InvalidStorageClass", extra={"StorageClassRequested": storage_class})
@@ -86,6 +88,7 @@ def read_description(headers: Headers) -> Description:
         storage_class=storage_class,
         tags=[] if tagging is None else check_tags(parse_qsl(tagging, keep_blank_values=True)),
         extras=_lock(headers),
+        encryption=encryption[0][1],
     )
 
 

@@ -66,7 +66,7 @@ class Objects:
         version, _ = await store.writer.submit(
             lambda tx: place_object(tx, store, bucket_name, new, conditions), received.files
         )
-        headers = Headers([("ETag", f'"{received.etag}"'), ("x-amz-server-side-encryption", "AES256")])
+        headers = Headers([("ETag", f'"{received.etag}"'), ("x-amz-server-side-encryption", description.encryption)])
         add_checksum(headers, received.checksum)
         if version is not None:
             headers.add("x-amz-version-id", version)

@@ -121,11 +121,20 @@ class Reading:
         disk.hold(files)
 
         async def release() -> None:
-            free = disk.release(files)
+            nonlocal files
+            files, mine = [], files
+            free = disk.release(mine)
             if free:
                 pool.submit(disk.remove, free)
 
-        return StreamBody(self._chunks(chosen), length, release)
+        async def chunks() -> AsyncIterator[bytes]:
+            try:
+                async for data in self._chunks(chosen):
+                    yield data
+            finally:
+                await release()
+
+        return StreamBody(chunks(), length, release)
 
     async def _chunks(self, chosen: list[tuple[Piece, int, int]]) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
