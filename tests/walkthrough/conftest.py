@@ -125,6 +125,21 @@ def new_world(tmp_path: Path) -> Iterator[World]:
     world.down()
 
 
+@pytest.fixture
+def new_world_at() -> Iterator[Callable[..., World]]:
+    """Starts a world in a given folder, with options for `up`."""
+    made: list[World] = []
+
+    def start(data: Path, *options: str) -> World:
+        made.append(World(data))
+        made[-1].up(*options)
+        return made[-1]
+
+    yield start
+    for world in made:
+        world.down()
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A running world for the tests of one file."""

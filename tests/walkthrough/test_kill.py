@@ -82,9 +82,9 @@ def test_a_node_serves_and_starts_without_the_state_store(app: Any) -> None:
         os.kill(before["nats"], signal.SIGCONT)
     # And it hears what is new as soon as the state store is back.
     _turn_dial(app, 0)
-    assert app.ask(HERE) == app.hello("eu-west-1")
+    wait_until(lambda: app.ask(HERE) == app.hello("eu-west-1"), "the dial has no effect")
     _turn_dial(app, 100)
-    assert app.ask(HERE) == app.hello(HERE)
+    wait_until(lambda: app.ask(HERE) == app.hello(HERE), "the dial has no effect")
 
 
 def _turn_dial(app: Any, percent: int) -> None:

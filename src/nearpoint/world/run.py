@@ -52,8 +52,8 @@ async def _run(
         for task in (starting, stopping):
             if task is not None:
                 task.cancel()
+        await server.drain(1.0)  # before its socket is closed with all others
         await supervisor.stop()
-        await server.drain(1.0)
 
 
 def run_world(
