@@ -141,6 +141,19 @@ def new_world_at() -> Iterator[Callable[..., World]]:
 
 
 @pytest.fixture(scope="module")
+def module_world_at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., World]]:
+    """Starts the world of a file with other options than `world`'s."""
+    world = World(tmp_path_factory.mktemp("world") / "data")
+
+    def start(*options: str) -> World:
+        world.up(*options)
+        return world
+
+    yield start
+    world.down()
+
+
+@pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A running world for the tests of one file."""
     made = World(tmp_path_factory.mktemp("world") / "data")
@@ -255,6 +268,18 @@ class App:
 
     def ask(self, location: str, path: str = "/") -> str:
         return self.world.get(location, self.url + path).data.decode()
+
+    def delete(self) -> None:
+        """Remove the stack and the buckets."""
+        cloudformation = self.world.aws("cloudformation")
+        stack_id = cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]["StackId"]
+        cloudformation.delete_stack(StackName=self.name)
+        assert settled(self.world, stack_id)["StackStatus"] == "DELETE_COMPLETE"
+        for bucket, region in ((f"{self.name}-code", "us-east-1"), *((name, at) for at, name in self.buckets.items())):
+            s3 = self.world.aws("s3", region)
+            for each in s3.list_objects_v2(Bucket=bucket).get("Contents", []):
+                s3.delete_object(Bucket=bucket, Key=each["Key"])
+            s3.delete_bucket(Bucket=bucket)
 
 
 def make_bucket(world: World, name: str, region: str = "us-east-1") -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
@@ -32,6 +32,7 @@ from nearpoint.world.layout import (
 )
 
 STOP_TIMEOUT_S = 30.0
+STORE_FORM = "--store takes REGION=http://ACCESS_KEY_ID:SECRET_KEY@HOST:PORT, special characters as %XX."
 
 
 def parse_places(text: str | None, known: dict[str, geography.Place], what: str) -> tuple[str, ...]:
@@ -44,15 +45,27 @@ def parse_places(text: str | None, known: dict[str, geography.Place], what: str)
 
 
 def parse_stores(values: list[str]) -> dict[str, StoreAccess]:
-    """`REGION=http://ACCESS_KEY_ID:SECRET_KEY@HOST:PORT` for each region on a store of your own."""
+    """`REGION=http://ACCESS_KEY_ID:SECRET_KEY@HOST:PORT` for each region on a store of your own.
+
+    A secret with `/`, `@` or other special characters is given percent-encoded. Raises CommandError, which never says
+    the secret.
+    """
     stores = {}
     for value in values:
         region, _, url = value.partition("=")
-        parts = urlsplit(url)
-        if region not in geography.REGIONS or parts.scheme != "http" or not parts.hostname or not parts.username:
-            raise CommandError("--store takes REGION=http://ACCESS_KEY_ID:SECRET_KEY@HOST:PORT", Exit.USAGE)
-        endpoint = urlunsplit((parts.scheme, f"{parts.hostname}:{parts.port or 80}", "", "", ""))
-        stores[region] = StoreAccess(access_key_id=parts.username, secret_key=parts.password or "", endpoint=endpoint)
+        try:
+            parts = urlsplit(url)
+            port = parts.port or 80
+        except ValueError:
+            raise CommandError(STORE_FORM, Exit.USAGE) from None
+        if region not in geography.REGIONS:
+            raise CommandError(f"No region {region!r}. {STORE_FORM}", Exit.USAGE)
+        if parts.scheme != "http" or not parts.hostname or not parts.username or not parts.password:
+            raise CommandError(STORE_FORM, Exit.USAGE)
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        stores[region] = StoreAccess(
+            access_key_id=unquote(parts.username), secret_key=unquote(parts.password), endpoint=f"http://{host}:{port}"
+        )
     return stores
 
 

