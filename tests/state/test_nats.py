@@ -58,6 +58,18 @@ async def test_what_was_put_is_there_after_the_server_was_killed(nats_server: An
     await other_client.close()
 
 
+async def test_an_open_always_loads_everything(nats_server: Any) -> None:
+    client = await nats.connect(nats_server.url, name="writer")
+    state = await nats.NatsState.open(client)
+    for number in range(60):
+        await state.put(bucket(f"b{number}"))
+    for number in range(0, 60, 3):
+        await state.delete(bucket(f"b{number}"))
+    for _ in range(40):
+        assert len((await nats.NatsState.open(client)).list(Bucket)) == 40
+    await client.close()
+
+
 async def test_durable_and_memory_state_answer_alike(nats_server: Any) -> None:
     client = await nats.connect(nats_server.url, name="writer")
     durable = await nats.NatsState.open(client)

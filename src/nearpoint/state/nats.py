@@ -30,6 +30,7 @@ STATE_BUCKET = "nearpoint-state"
 SNAPSHOT_BUCKET = "nearpoint-snapshot"
 SNAPSHOT_KEY = "current"
 STATUS_SUBJECT = "nearpoint.node.status"
+LOAD_TIMEOUT_S = 10.0  # without a word from the server while everything is loaded
 WATCH_CHECK_S = 0.3  # how soon a watcher sees that the server has come back
 SNAPSHOT_HISTORY = 16  # generations kept for `nats kv history`, when somebody asks what a node was told
 
@@ -98,8 +99,14 @@ class NatsState:
         """Load everything that is kept."""
         kv = await _bucket(client, STATE_BUCKET, history=1)
         state = cls(kv)
+        # Not the watcher's own mark for "that was all": it may come while messages are still on their way.
+        stream = (await client.jetstream().stream_info(f"KV_{STATE_BUCKET}")).state
+        last = stream.last_seq if stream.messages else 0
         watcher: Any = await kv.watchall()
-        while (entry := await watcher.updates(timeout=10)) is not None:
+        while state.version < last:
+            entry = await watcher.updates(timeout=LOAD_TIMEOUT_S)
+            if entry is None:
+                continue
             if entry.operation is None and entry.value is not None:
                 kind, id = _unkey(entry.key)
                 state._resources.setdefault(kind, {})[id] = entry.value

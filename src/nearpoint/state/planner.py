@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+import msgspec
 import structlog
 from msgspec import Struct
 
@@ -105,15 +106,18 @@ class Planner:
         version = self._state.version
         snapshot = build(
             self._state,
-            generation=self.current.generation + 1,
+            generation=self.current.generation,
             account_id=self._account_id,
             session_secret=self._session_secret,
         )
-        await self._channel.publish(snapshot)
-        self.current = snapshot
+        # Much of what is written (stacks, events) is not for the nodes: it gets no generation.
+        if snapshot != self.current or self._published_version < 0:
+            snapshot = msgspec.structs.replace(snapshot, generation=self.current.generation + 1)
+            await self._channel.publish(snapshot)
+            self.current = snapshot
+            for listener in self._listeners:
+                listener(snapshot)
         self._published_version = version
-        for listener in self._listeners:
-            listener(snapshot)
         async with self._progress:
             self._progress.notify_all()
 
@@ -136,19 +140,22 @@ class Planner:
         async with self._progress:
             self._progress.notify_all()
 
-    def _in_force(self, version: int, now_s: float) -> bool:
-        if self._published_version < version:
-            return False
+    def _in_force(self, generation: int, now_s: float) -> bool:
         live = [generation for generation, at in self._nodes.values() if now_s - at < NODE_SILENT_S]
-        return all(generation >= self.current.generation for generation in live)
+        return all(each >= generation for each in live)
 
     async def published(self, timeout_s: float) -> bool:
         """Wait until every live node runs by what the state holds now. False when that took longer than `timeout_s`."""
         version = self._state.version
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
+        generation: int | None = None
         async with self._progress:
-            while not self._in_force(version, loop.time()):
+            while True:
+                if generation is None and self._published_version >= version:
+                    generation = self.current.generation
+                if generation is not None and self._in_force(generation, loop.time()):
+                    return True
                 left_s = deadline - loop.time()
                 if left_s <= 0:
                     return False
@@ -157,4 +164,3 @@ class Planner:
                     await asyncio.wait_for(self._progress.wait(), min(left_s, 0.5))
                 except TimeoutError:
                     continue
-        return True
