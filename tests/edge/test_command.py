@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from nearpoint.cli.edge import parse_listen
 from nearpoint.edge.accesslog import FIELDS
 from nearpoint.edge.standalone import OriginUrl
+from nearpoint.wire.listen import parse_listen
 
 PROGRAM = """
 import sys

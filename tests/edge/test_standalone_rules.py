@@ -427,3 +427,32 @@ async def test_eviction_keeps_within_the_bytes(stage: Any, answer: Any) -> None:
     assert stage.edge.cache.used_bytes <= 100_000
     assert stage.edge.cache.evictions > 20
     assert (await stage.get("/0")).body == b"x" * 10_000
+
+
+async def test_head_never_puts_an_empty_body_in_a_stored_answers_place(stage: Any, answer: Any) -> None:
+    stage.answer = lambda request: answer(
+        b"" if request.method == "HEAD" else b"whole", Cache_Control="max-age=10, stale-while-revalidate=10",
+        Content_Length="5",
+    )  # fmt: skip
+    await stage.open()
+    assert (await stage.get("/a", method="HEAD")).cache == "Miss"
+    assert (await stage.get("/a")).body == b"whole"
+    for moved in (15, 15, 200):
+        stage.clock.now += moved
+        head = await stage.get("/a", method="HEAD")
+        assert (head.status, head["content-length"], head.body) == (200, "5", b"")
+        await asyncio.sleep(0.05)
+        assert (await stage.get("/a")).body == b"whole"
+    assert [seen.method for seen in stage.seen] == ["HEAD", "GET", "GET", "GET", "GET"]
+
+
+async def test_a_range_of_what_is_not_kept(stage: Any) -> None:
+    data = bytes(range(250)) * 4
+    stage.answer = lambda request: Response(
+        200, Headers([("Cache-Control", "no-store")]), StreamBody(chunks(data, 64), len(data))
+    )
+    await stage.open()
+    part = await stage.get("/a", range="bytes=100-299")
+    assert (part.status, part.body, part["content-range"]) == (206, data[100:300], "bytes 100-299/1000")
+    assert (await stage.get("/b", range="bytes=-1")).body == data[-1:]
+    assert (await stage.get("/c", range="bytes=0-")).body == data

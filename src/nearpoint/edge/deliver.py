@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 from nearpoint.edge.conditional import Condition, check_conditions, choose_part
 from nearpoint.edge.entry import Entry
 from nearpoint.edge.fill import Fill
 from nearpoint.edge.visit import Answer
-from nearpoint.wire.message import Body, BytesBody, Headers, Request, Response
+from nearpoint.wire.message import Body, BytesBody, Headers, Request, Response, StreamBody
 from nearpoint.wire.ranges import Span, content_range, unsatisfied_range
 
 CACHE_NAME = "nearpoint"
@@ -73,6 +75,23 @@ def _give(answer: Answer, request: Request, body: Body, length: int | None) -> N
         answer.content_length = length
     else:
         answer.body = body
+
+
+def part_of(body: Body, span: Span) -> Body:
+    """The bytes of a span of a body that is read only once; what lies before it is dropped."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        skip, left = span.first, span.length
+        async for chunk in body:
+            piece = chunk[skip : skip + left]
+            skip = max(0, skip - len(chunk))
+            if piece:
+                left -= len(piece)
+                yield piece
+            if not left:
+                return
+
+    return StreamBody(chunks(), span.length, body.close)
 
 
 def viewer_bytes(answer: Answer) -> int:

@@ -76,11 +76,11 @@ class OriginAsker:
             storing=storing,
         )
 
-    async def ask(self, visit: Visit, headers: Headers) -> Arrived | Trouble:
-        """Run the function, then ask the origin."""
+    async def ask(self, visit: Visit, headers: Headers, method: str | None = None) -> Arrived | Trouble:
+        """Run the function, then ask the origin, with another method than the viewer's if one is given."""
         target = target_of(visit.behavior.origin, visit.request.scheme)
         request = Request(
-            visit.request.method,
+            method or visit.request.method,
             visit.target,
             headers,
             visit.request.body,

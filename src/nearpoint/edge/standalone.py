@@ -58,23 +58,6 @@ class ClientFetch:
         return await self._client.send(request, origin, timeouts)
 
 
-def listening_socket(host: str, port: int, *, shared: bool) -> socket.socket:
-    """A listening TCP socket; `shared` with other processes of this machine by SO_REUSEPORT. Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind((host, port))
-        sock.listen(4096)
-        sock.setblocking(False)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
 async def serve(
     sock: socket.socket,
     origin: OriginUrl,

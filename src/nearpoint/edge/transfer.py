@@ -17,7 +17,7 @@ from nearpoint.edge.answers import Fields, passed_fields, result_word
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.cache import MemoryCache
 from nearpoint.edge.collapse import Filling, Flight, Landing, Private, Stored, Trouble
-from nearpoint.edge.deliver import from_entry, shaped
+from nearpoint.edge.deliver import from_entry, part_of, shaped
 from nearpoint.edge.entry import Entry, encode_fields
 from nearpoint.edge.errors import error_page
 from nearpoint.edge.fill import Fill, FillMemory
@@ -27,6 +27,7 @@ from nearpoint.edge.origin import Arrived, OriginAsker
 from nearpoint.edge.storable import Keep, Verdict, Why, decide
 from nearpoint.edge.visit import ERROR, GENERATED, MISS, REFRESH_HIT, Answer, Visit, answer_of, variant_of
 from nearpoint.wire.message import Headers, Response, read_all
+from nearpoint.wire.ranges import Span, content_range
 
 log = structlog.get_logger("nearpoint.edge")
 
@@ -104,6 +105,7 @@ class Transfer:
     async def lead(self, visit: Visit, forwarded: Headers, entry: Entry | None) -> Landing:
         """Ask the origin for everybody who waits for the visit's key; `entry` is what is stored and stale.
 
+        HEAD asks with GET: what comes is kept for both.
         When the leader is cancelled its flight lands with nothing, and one of those who waited leads.
         """
         flight = self.flights[visit.key] = Flight(self._clock())
@@ -127,7 +129,7 @@ class Transfer:
     async def _fly(self, visit: Visit, forwarded: Headers, entry: Entry | None) -> Landing:
         headers = forwarded if entry is None else _with_validators(forwarded, entry)
         requested_at = self._clock()
-        arrived = await self.asker.ask(visit, headers)
+        arrived = await self.asker.ask(visit, headers, method="GET" if visit.request.method == "HEAD" else None)
         if isinstance(arrived, Trouble):
             return arrived
         received_at = self._clock()
@@ -183,6 +185,9 @@ class Transfer:
         if length is not None and length <= self._bounds.read_whole_bytes_max:
             try:
                 data = await read_all(body, length)
+            except asyncio.CancelledError:
+                await body.close()
+                raise
             except Exception as error:
                 log.warning("origin broke off", origin=reply.visit.behavior.origin.domain, error=repr(error))
                 return Trouble(status=502, result=ERROR, reason="origin-lost", unreachable=True)
@@ -219,9 +224,12 @@ class Transfer:
     def _private(self, reply: _Reply, why: Why) -> Private:
         """The answer is for the one who asked, under the conditions that were kept from the origin."""
         request, body = reply.visit.request, reply.response.body
-        answer = shaped(request, reply.status, Headers(reply.fields), None)
+        answer = shaped(request, reply.status, Headers(reply.fields), body.length)
         if isinstance(answer, Answer):
             self.spawn(body.close())
+        elif isinstance(answer, Span):
+            fields = [*reply.fields, ("Content-Range", content_range(answer, body.length))]
+            answer = Answer(status=206, fields=fields, body=part_of(body, answer))
         else:
             answer = Answer(status=reply.status, fields=reply.fields)
             if request.method == "HEAD":
