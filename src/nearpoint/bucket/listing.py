@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from nearpoint.bucket.names import successor
 
 Row = tuple[Any, ...]  # (key, ordinal, …): keys rise, ordinals of one key fall
 
-_STEPS_BEFORE_SEEK = 8  # rows passed one by one before a seek is cheaper
+_STEPS_BEFORE_SEEK = 2  # rows passed one by one before a seek is cheaper
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,12 @@ def read_page(seek: Seek, *, prefix: bytes, delimiter: bytes, start: Position, l
     last: bytes | None = None
     if limit <= 0:
         return Page(rows, prefixes, None, None)
+    if not delimiter:
+        rows = list(islice(seek(position, end), limit + 1))
+        more = len(rows) > limit
+        del rows[limit:]
+        last = rows[-1][0] if rows else None
+        return Page(rows, prefixes, last, Position(rows[-1][0], rows[-1][1]) if more else None)
     while True:
         cursor = seek(position, end)
         inside: bytes | None = None

@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
@@ -15,10 +16,10 @@ from nearpoint.awsproto import AwsError
 from nearpoint.awsproto.xml import Raw, escape
 from nearpoint.bucket import rows
 from nearpoint.bucket.calls import Call, Result
-from nearpoint.bucket.checksums import Checksum
 from nearpoint.bucket.listing import Page, Position, Row, Seek, after, after_marker, read_page
 from nearpoint.bucket.schema import fetch_one
 from nearpoint.bucket.store import Store
+from nearpoint.wire.dates import iso_date
 
 PAGE_MAX = 1000
 
@@ -125,7 +126,7 @@ class Listings:
             "KeyMarker": query.text(key_marker),
             "VersionIdMarker": version_marker,
             "IsTruncated": page.next is not None,
-            "Versions": Raw(self._versions(page, query, bucket)),
+            "Versions": Raw(self._versions(page, query, bucket, start)),
             "CommonPrefixes": _common_prefixes(page, query),
         }
         if page.next is not None and page.last is not None:
@@ -134,13 +135,14 @@ class Listings:
                 result["NextVersionIdMarker"] = f"{page.rows[-1][6]}{_MARK}{page.next.below}"
         return result
 
-    def _versions(self, page: Page, query: _Query, bucket: rows.Bucket) -> str:
+    def _versions(self, page: Page, query: _Query, bucket: rows.Bucket, start: Position) -> str:
         parts: list[str] = []
         owner = self._owner_xml()
         newest: bytes | None = None
         for key, stamp, size, etag, storage_class, checksum, version, marker in page.rows:
             # The first version that a page shows of a key is the current one, unless the page began within the key.
-            latest = key != newest and not self._has_newer(bucket.id, key, stamp)
+            within = start.below is not None and key == start.key
+            latest = key != newest and not (within and self._has_newer(bucket.id, key, stamp))
             newest = key
             tag = "DeleteMarker" if marker else "Version"
             parts.append(
@@ -297,19 +299,34 @@ def _contents(page: Page, query: _Query, owner: str) -> Raw:
     )
 
 
-def _common_prefixes(page: Page, query: _Query) -> list[dict[str, str]]:
-    return [{"Prefix": query.text(prefix)} for prefix in page.prefixes]
+def _common_prefixes(page: Page, query: _Query) -> Raw:
+    return Raw(
+        "".join(
+            [
+                f"<CommonPrefixes><Prefix>{query.text(prefix, True)}</Prefix></CommonPrefixes>"
+                for prefix in page.prefixes
+            ]
+        )
+    )
 
 
 def _checksum_xml(packed: str) -> str:
-    if not packed:
-        return ""
-    checksum = Checksum.unpack(packed)
-    return f"<ChecksumAlgorithm>{checksum.algorithm}</ChecksumAlgorithm><ChecksumType>{checksum.kind}</ChecksumType>"
+    return _checksum_kind_xml(packed.rpartition(" ")[0]) if packed else ""
+
+
+@lru_cache(16)
+def _checksum_kind_xml(algorithm_and_kind: str) -> str:
+    algorithm, _, kind = algorithm_and_kind.partition(" ")
+    return f"<ChecksumAlgorithm>{algorithm}</ChecksumAlgorithm><ChecksumType>{kind}</ChecksumType>"
 
 
 def _time(stamp_us: int) -> str:
-    return datetime.fromtimestamp(stamp_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    return _iso_second(stamp_us // 1_000_000)
+
+
+@lru_cache(4096)
+def _iso_second(time_s: int) -> str:
+    return iso_date(datetime.fromtimestamp(time_s, UTC))
 
 
 def _token(position: Position) -> str:
