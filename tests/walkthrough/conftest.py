@@ -309,6 +309,15 @@ def settled(world: World, name: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def shared_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One running world for all files of the group `walkthrough-shared`, which leave it as they found it."""
+    made = World(tmp_path_factory.mktemp("world") / "data")
+    made.up()
+    yield made
+    made.down()
+
+
+@pytest.fixture(scope="session")
 def deploy() -> Callable[..., dict[str, Any]]:
     """`create_stack`, for tests: this folder's test files import nothing from one another."""
     return create_stack

@@ -47,7 +47,7 @@ class Node:
         self.sandbox = Sandbox(
             cache_dir=cache_dir / "functions", packages_dir=Path(config["packages_dir"]), log=self.functions_log
         )
-        functions = EdgeFunctions(self.snapshot, self.sandbox)
+        functions = EdgeFunctions(self.snapshot, self.sandbox, self.functions_log)
         aws_api = Origin(host="127.0.0.1", port=config["aws_api_port"])
         self._empty = Snapshot(generation=0, account_id="", session_secret="")
         self.locations = [

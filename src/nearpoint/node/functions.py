@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from nearpoint.edge import ports
 from nearpoint.functions.event import EventConfig
+from nearpoint.functions.logs import LogSink
 from nearpoint.functions.origin import CustomOrigin, Origin, S3Origin
 from nearpoint.functions.outcome import Continue, Failed, Outcome, Respond
 from nearpoint.functions.runner import Runner
@@ -49,8 +50,9 @@ class RoleCredentials:
 class EdgeFunctions:
     """The edge's FunctionRunner over the functions room."""
 
-    def __init__(self, snapshot: Callable[[], Snapshot], sandbox: Sandbox) -> None:
+    def __init__(self, snapshot: Callable[[], Snapshot], sandbox: Sandbox, log: LogSink) -> None:
         self._snapshot = snapshot
+        self._log = log
         self._runner = Runner(sandbox.invoke, RoleCredentials(snapshot))
 
     async def run_origin_request(self, call: ports.FunctionCall, /) -> ports.Continue | ports.Respond | ports.Failed:
@@ -66,6 +68,9 @@ class EdgeFunctions:
         outcome = await self._runner.run_origin_request(
             function, config, call.request, _origin_of(call.origin), include_body=call.association.include_body
         )
+        if isinstance(outcome, Failed):
+            line = f"FAILED RequestId: {call.request_id}\tStatus: {outcome.status}\t{outcome.reason}: {outcome.text}"
+            self._log(function, call.request_id, line)
         return _for_edge(outcome, call.origin)
 
 
