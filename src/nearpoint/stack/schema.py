@@ -96,6 +96,26 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
+class Number:
+    """A number in `[minimum, maximum]`, whole or not."""
+
+    minimum: float
+    maximum: float
+
+    def check(self, value: Any, path: str) -> float:
+        if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,20}(?:\.[0-9]{1,20})?", value.strip()):
+            value = float(value)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise _wrong(path, "of type Number")
+        if not self.minimum <= value <= self.maximum:
+            raise PropertyError(
+                f"Value of property {_last(path)} must be from {self.minimum:g} to {self.maximum:g}; it is {value}",
+                path,
+            )
+        return float(value)
+
+
+@dataclass(frozen=True, slots=True)
 class Flag:
     """A boolean."""
 

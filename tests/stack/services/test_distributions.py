@@ -99,7 +99,24 @@ MRAP: dict[str, Any] = {
             "InvalidArgument",
             "host",
         ),
-        (_set("Origins.0.OriginAccessControlId", "E1"), "InvalidArgument", "not supported by Nearpoint"),
+        (
+            _set(
+                "Origins",
+                [{"Id": "mrap", "DomainName": "a.example", "S3OriginConfig": {}, "OriginAccessControlId": "E1"}],
+            ),
+            "InvalidDomainNameForOriginAccessControl",
+            "domain name is not supported",
+        ),
+        (
+            _set("Restrictions", {"GeoRestriction": {"RestrictionType": "whitelist"}}),
+            "InvalidGeoRestrictionParameter",
+            "Locations",
+        ),
+        (
+            _set("Restrictions", {"GeoRestriction": {"RestrictionType": "blacklist", "Locations": ["Peru"]}}),
+            "InvalidArgument",
+            "Locations",
+        ),
         (_set("DefaultCacheBehavior.TargetOriginId", "none"), "NoSuchOrigin", "origins"),
         (_set("DefaultCacheBehavior.ForwardedValues", None), "InvalidArgument", "ForwardedValues is required"),
         (_set("DefaultCacheBehavior.CachePolicyId", "x"), "InvalidArgument", "cannot be used"),
@@ -127,13 +144,36 @@ def test_empty_promises_are_let_pass(config: dict[str, Any]) -> None:
     assert "Aliases" not in check_config(config)
 
 
-def test_a_managed_cache_policy(config: dict[str, Any]) -> None:
+async def test_what_a_distribution_refers_to_exists(context: Context, config: dict[str, Any]) -> None:
     behavior = {"TargetOriginId": "mrap", "ViewerProtocolPolicy": "allow-all"}
-    config["DefaultCacheBehavior"] = behavior | {"CachePolicyId": "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"}
-    check_config(config)
-    config["DefaultCacheBehavior"]["CachePolicyId"] = "4135ea2d"
-    with pytest.raises(AwsError, match="NoSuchCachePolicy"):
-        check_config(config)
+    managed = {
+        "CachePolicyId": "4135ea2d-6df8-44a3-9df3-4b5a84be39ad",
+        "OriginRequestPolicyId": "b689b0a8-53d0-40ab-baf2-68738e2966ac",
+        "ResponseHeadersPolicyId": "67f7725c-6f97-4210-82d7-5512b31e9d03",
+    }
+    config["DefaultCacheBehavior"] = behavior | managed
+    await distributions.create_distribution(context, config=config)
+    for name, value, code in (
+        ("CachePolicyId", "4135ea2d", "NoSuchCachePolicy"),
+        ("OriginRequestPolicyId", "b689b0a8", "NoSuchOriginRequestPolicy"),
+        ("ResponseHeadersPolicyId", "67f7725c", "NoSuchResponseHeadersPolicy"),
+        ("TrustedKeyGroups", ["none"], "TrustedKeyGroupDoesNotExist"),
+    ):
+        config["DefaultCacheBehavior"] = behavior | managed | {name: value}
+        with pytest.raises(AwsError, match=code):
+            await distributions.create_distribution(context, config=config)
+    config["DefaultCacheBehavior"] = behavior | managed
+    config["Origins"][0]["OriginAccessControlId"] = "E1"
+    with pytest.raises(AwsError, match="InvalidOriginAccessControl"):
+        await distributions.create_distribution(context, config=config)
+
+
+async def test_the_caller_reference_makes_a_call_repeatable(context: Context, config: dict[str, Any]) -> None:
+    first = await distributions.create_distribution(context, config=config, caller_reference="one")
+    assert await distributions.create_distribution(context, config=config, caller_reference="one") == first
+    with pytest.raises(AwsError, match="DistributionAlreadyExists"):
+        await distributions.create_distribution(context, config=config | {"Comment": "x"}, caller_reference="one")
+    assert len(context.state.list(Distribution)) == 1
 
 
 async def test_associated_functions(

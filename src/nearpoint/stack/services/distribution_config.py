@@ -23,20 +23,12 @@ METHOD_SETS = (
     {"GET", "HEAD", "OPTIONS", "PUT", "POST", "PATCH", "DELETE"},
 )
 ERROR_CODES = (400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504)
-MANAGED_CACHE_POLICIES = {
-    "658327ea-f89d-4fab-a63d-7e88639e58f6": "CachingOptimized",
-    "4135ea2d-6df8-44a3-9df3-4b5a84be39ad": "CachingDisabled",
-    "b2884449-e4de-46a7-ac36-70bc7f1ddd6d": "CachingOptimizedForUncompressedObjects",
-}
-MANAGED_ORIGIN_REQUEST_POLICIES = {
-    "216adef6-5c7f-47e4-b989-5492eafa07d3": "AllViewer",
-    "b689b0a8-53d0-40ab-baf2-68738e2966ac": "AllViewerExceptHostHeader",
-    "88a5eaf4-2fd4-4709-b370-b4c650ea3fcf": "CORS-S3Origin",
-}
-MANAGED_RESPONSE_HEADERS_POLICIES = {
-    "67f7725c-6f97-4210-82d7-5512b31e9d03": "SecurityHeaders",
-    "60669652-455b-4ae9-85a4-c4c02393f86c": "SimpleCORS",
-}
+# The names of buckets and access points that a request can be signed for (Developer Guide, "Restrict access to an
+# Amazon S3 origin" and its sister for Multi-Region Access Points).
+_S3_DOMAIN = re.compile(
+    r"[a-z0-9][a-z0-9.-]*\.s3[.-](?:dualstack\.)?(?:[a-z]{2}(?:-[a-z]+)+-\d{1,2}\.)?amazonaws\.com|"
+    r"[a-z][a-z0-9]*(?:\.mrap)?\.accesspoint\.s3-global\.amazonaws\.com"
+)
 _ID = Text(length_min=1, length_max=128)
 _PORT = Whole(80, 65535)
 _SECONDS = Whole(0, 2**31)
@@ -66,6 +58,7 @@ _BEHAVIOR: dict[str, Schema] = {
     "CachePolicyId": _ID,
     "OriginRequestPolicyId": _ID,
     "ResponseHeadersPolicyId": _ID,
+    "TrustedKeyGroups": Items(_ID, count_max=4),
     "ForwardedValues": _FORWARDED_VALUES,
     "MinTTL": _SECONDS,
     "DefaultTTL": _SECONDS,
@@ -80,7 +73,7 @@ _BEHAVIOR: dict[str, Schema] = {
 }
 _BEHAVIOR_REFUSED = (
     "FieldLevelEncryptionId", "FunctionAssociations", "GrpcConfig", "RealtimeLogConfigArn", "SmoothStreaming",
-    "TrustedKeyGroups", "TrustedSigners",
+    "TrustedSigners",
 )  # fmt: skip
 _ORIGIN = Fields(
     {
@@ -115,9 +108,10 @@ _ORIGIN = Fields(
         "S3OriginConfig": Fields({"OriginReadTimeout": Whole(1, 120)}, (), ("OriginAccessIdentity",)),
         "OriginShield": Fields({"Enabled": Flag(), "OriginShieldRegion": Text(length_max=32)}),
         "ResponseCompletionTimeout": Whole(1, 3600),
+        "OriginAccessControlId": Text(length_max=128),
     },
     ("Id", "DomainName"),
-    ("OriginAccessControlId", "VpcOriginConfig"),
+    ("VpcOriginConfig",),
 )
 _ORIGIN_GROUP = Fields(
     {
@@ -136,10 +130,13 @@ _ORIGIN_GROUP = Fields(
 
 
 def _no_restriction(name: str, value: Any) -> bool:
-    if name == "Restrictions":
-        return bool(value == {"GeoRestriction": {"RestrictionType": "none"}})
     if name == "ViewerCertificate":
-        return isinstance(value, dict) and set(value) <= {"CloudFrontDefaultCertificate", "MinimumProtocolVersion"}
+        return isinstance(value, dict) and set(value) <= {
+            "CloudFrontDefaultCertificate",
+            "MinimumProtocolVersion",
+            "CertificateSource",
+            "SslSupportMethod",
+        }
     return value in (None, "", [], {}, False, "false")
 
 
@@ -173,12 +170,24 @@ CONFIG = Fields(
         ),
         "HttpVersion": Text(("http1.1", "http2", "http2and3", "http3", "HTTP1.1", "HTTP2", "HTTP2AND3", "HTTP3")),
         "IPV6Enabled": Flag(),
+        "Restrictions": Fields(
+            {
+                "GeoRestriction": Fields(
+                    {
+                        "RestrictionType": Text(("none", "whitelist", "blacklist")),
+                        "Locations": Items(Text(pattern="[A-Za-z]{2}"), count_max=300),
+                    },
+                    ("RestrictionType",),
+                )
+            },
+            ("GeoRestriction",),
+        ),
         "PriceClass": Text(("PriceClass_100", "PriceClass_200", "PriceClass_All", "None")),
     },
     ("Enabled", "DefaultCacheBehavior", "Origins"),
     (
         "Aliases", "AnycastIpListId", "CacheTagConfig", "ConnectionFunctionAssociation", "ConnectionMode",
-        "ContinuousDeploymentPolicyId", "Logging", "Restrictions", "Staging", "TenantConfig", "ViewerCertificate",
+        "ContinuousDeploymentPolicyId", "Logging", "Staging", "TenantConfig", "ViewerCertificate",
         "ViewerMtlsConfig", "WebACLId",
     ),
     _no_restriction,
@@ -223,6 +232,9 @@ def check_config(config: Any) -> dict[str, Any]:
     for behavior in behaviors(checked):
         _check_behavior(behavior, set(targets))
     _check_error_responses(checked.get("CustomErrorResponses", []))
+    geo = checked.get("Restrictions", {}).get("GeoRestriction", {"RestrictionType": "none"})
+    if (geo["RestrictionType"] == "none") == bool(geo.get("Locations")):
+        raise _refuse("InvalidGeoRestrictionParameter", "Locations do not fit the restriction type.")
     return checked
 
 
@@ -241,6 +253,11 @@ def _check_origin(origin: dict[str, Any]) -> None:
         pass
     else:
         raise _refuse("InvalidArgument", "The parameter Origin DomainName cannot be an IP address.")
+    if origin.get("OriginAccessControlId") and not _S3_DOMAIN.fullmatch(domain.lower()):
+        raise _refuse(
+            "InvalidDomainNameForOriginAccessControl",
+            "An origin access control is associated with an origin whose domain name is not supported.",
+        )
     custom = origin.get("CustomOriginConfig", {})
     for name in ("HTTPPort", "HTTPSPort"):
         port = custom.get(name, 80)
@@ -273,18 +290,12 @@ def _check_behavior(behavior: dict[str, Any], targets: set[str]) -> None:
                     "InvalidArgument",
                     f"The parameter {name} cannot be used when a cache policy is associated to the cache behavior.",
                 )
-        if behavior["CachePolicyId"] not in MANAGED_CACHE_POLICIES:
-            raise _refuse("NoSuchCachePolicy", "The specified cache policy does not exist.", 404)
     elif "ForwardedValues" not in behavior:
         raise _refuse("InvalidArgument", "The parameter ForwardedValues is required.")
     elif "OriginRequestPolicyId" in behavior:
         raise _refuse(
             "InvalidArgument", "The parameter OriginRequestPolicyId needs a cache policy in the cache behavior."
         )
-    if behavior.get("OriginRequestPolicyId", "") not in ("", *MANAGED_ORIGIN_REQUEST_POLICIES):
-        raise _refuse("NoSuchOriginRequestPolicy", "The specified origin request policy does not exist.", 404)
-    if behavior.get("ResponseHeadersPolicyId", "") not in ("", *MANAGED_RESPONSE_HEADERS_POLICIES):
-        raise _refuse("NoSuchResponseHeadersPolicy", "The specified response headers policy does not exist.", 404)
     minimum = behavior.get("MinTTL", 0)
     default = behavior.get("DefaultTTL", max(86400, minimum))
     maximum = behavior.get("MaxTTL", max(31536000, default))

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from nearpoint.awsproto.errors import AwsError
-from nearpoint.stack.services import roles
+from nearpoint.stack.services import edge_settings, roles
 from nearpoint.stack.services.context import LOWER_AND_DIGITS, UPPER_AND_DIGITS, Context, text_of
 from nearpoint.stack.services.distribution_config import behaviors, check_config
 from nearpoint.stack.services.policies import service_principals
@@ -113,13 +113,26 @@ async def create_distribution(
     config: dict[str, Any],
     tags: Mapping[str, str] | None = None,
     distribution_id: str | None = None,
+    caller_reference: str = "",
 ) -> Distribution:
     """Create, with an id that the caller has chosen beforehand (`new_id`) or a new one; status InProgress until
-    `mark_deployed`. Raises AwsError: InvalidArgument and CloudFront's other codes, TooManyDistributions."""
+    `mark_deployed`. The same caller reference with the same configuration answers the distribution there is. Raises
+    AwsError: InvalidArgument and CloudFront's other codes, DistributionAlreadyExists, TooManyDistributions."""
     checked = check_config(config)
     async with context.lock:
+        edge_settings.check_references(context.state, checked)
         check_functions(context.state, context.account_id, checked)
         existing = context.state.list(Distribution)
+        for each in existing if caller_reference else ():
+            if each.caller_reference == caller_reference:
+                if each.config == checked:
+                    return each
+                raise AwsError(
+                    "DistributionAlreadyExists",
+                    "The caller reference that you are using to create a distribution is associated with another "
+                    f"distribution. Already exists: {each.distribution_id}",
+                    status=409,
+                )
         if len(existing) >= DISTRIBUTIONS_MAX:
             raise AwsError(
                 "TooManyDistributions", "Your request exceeds the maximum number of distributions allowed.", status=400
@@ -141,6 +154,7 @@ async def create_distribution(
             created_at=now,
             last_modified=now,
             tags=dict(tags or {}),
+            caller_reference=caller_reference,
         )
         await context.state.put(distribution)
         return distribution
@@ -177,6 +191,7 @@ async def update_distribution(
     async with context.lock:
         before = find(context.state, distribution_id)
         _check_etag(before, if_match)
+        edge_settings.check_references(context.state, checked)
         check_functions(context.state, context.account_id, checked)
         distribution = msgspec.structs.replace(
             before,
@@ -188,6 +203,13 @@ async def update_distribution(
         )
         await context.state.put(distribution)
         return distribution
+
+
+async def set_tags(context: Context, distribution_id: str, tags: Mapping[str, str]) -> None:
+    """Replace the tags alone; the configuration's ETag stays. Raises NoSuchDistribution."""
+    async with context.lock:
+        distribution = find(context.state, distribution_id)
+        await context.state.put(msgspec.structs.replace(distribution, tags=dict(tags)))
 
 
 async def mark_deployed(context: Context, distribution_id: str, etag: str) -> None:

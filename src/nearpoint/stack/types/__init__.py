@@ -4,10 +4,19 @@ from nearpoint.stack.types.access_point import MultiRegionAccessPoint
 from nearpoint.stack.types.base import ResourceType
 from nearpoint.stack.types.bucket import Bucket
 from nearpoint.stack.types.distribution import Distribution
+from nearpoint.stack.types.edge_setting import EDGE_SETTINGS
 from nearpoint.stack.types.function import Function, Version
 from nearpoint.stack.types.role import Role
 
-_ALL: tuple[ResourceType, ...] = (Bucket(), Distribution(), Function(), MultiRegionAccessPoint(), Role(), Version())
+_ALL: tuple[ResourceType, ...] = (
+    Bucket(),
+    Distribution(),
+    *EDGE_SETTINGS,
+    Function(),
+    MultiRegionAccessPoint(),
+    Role(),
+    Version(),
+)
 
 TYPES: dict[str, ResourceType] = {each.name: each for each in _ALL}
 ATTRIBUTES: dict[str, frozenset[str]] = {each.name: each.attributes for each in _ALL}
