@@ -381,9 +381,9 @@ class Connection(Intake):
         return self._active is None and not self._queue and not self._pending and not self._in_head
 
     @property
-    def task(self) -> asyncio.Task[None] | None:
-        """The handler under way."""
-        return self._task
+    def tasks(self) -> Sequence[asyncio.Task[None]]:
+        """The handler under way, if any."""
+        return () if self._task is None else (self._task,)
 
     def close_if_idle(self) -> None:
         """Close now unless a request is under way."""

@@ -21,6 +21,7 @@ class Limits:
     - `body_timeout_s`: the handler waits for body bytes and none arrives: 408.
     - `write_timeout_s`: the peer takes no byte of what is to be sent: the connection is aborted.
     - `pipelined_max`: parsed requests that wait for their turn before reading pauses.
+    - `streams_max`: requests under way on one HTTP/2 connection; one more is refused (REFUSED_STREAM).
     - `connections_max`: open connections of the server; one more is answered 503.
     """
 
@@ -33,6 +34,7 @@ class Limits:
     body_timeout_s: float = 30
     write_timeout_s: float = 60
     pipelined_max: int = 16
+    streams_max: int = 128
     connections_max: int = 20_000
 
     @property

@@ -1,4 +1,8 @@
-"""The HTTP/1.1 server: sockets, connections, time-outs, drain. What happens on a connection is in `connection`."""
+"""The server: sockets, connections, time-outs, drain.
+
+What happens on a connection is in `connection` for HTTP/1.1 and in `http2` for HTTP/2, which a TLS listener speaks to
+clients that choose it (`tls.Authority.server_context(alpn=("h2", "http/1.1"))`).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from typing import Protocol
 from nearpoint.wire.connection import Connection, default_error
 from nearpoint.wire.dates import http_date
 from nearpoint.wire.exchange import Peer, RequestBodyError
+from nearpoint.wire.http2_negotiate import Negotiated
 from nearpoint.wire.limits import Limits
 from nearpoint.wire.message import Exchange, Response
 from nearpoint.wire.ticker import Ticker
@@ -28,12 +33,27 @@ class Instant(Protocol):
 
     Called only for requests without a body, in their turn. `headers` are as received: names in any case, values
     perhaps with white space at the end. Returns the complete response (status line, header block, body; HEAD without
-    body; no Connection field, which the server adds where it is due) or None to let the handler answer.
+    body; no Connection field, which the server adds where it is due) or None to let the handler answer. For HTTP/2 the
+    head is translated line by line; a first piece that ends within the head and comes again is translated only once.
+    `headers` may be shared between requests: not to be changed.
     """
 
     def __call__(
         self, method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], peer: Peer
     ) -> bytes | Sequence[bytes] | None: ...
+
+
+class Served(Protocol):
+    """What the server needs of a connection of either protocol."""
+
+    @property
+    def tasks(self) -> Sequence[asyncio.Task[None]]: ...
+
+    def close_if_idle(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def check(self, now: float) -> None: ...
 
 
 class Server:
@@ -62,7 +82,7 @@ class Server:
         self.ticker = Ticker(self.limits.tick_s, self._tick)
         self._error = error
         self._tls = tls
-        self._connections: set[Connection] = set()
+        self._connections: set[Served] = set()
         self._listeners: list[asyncio.Server] = []
         self._empty: asyncio.Event | None = None
         self._second = 0
@@ -72,10 +92,11 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self.ticker.start()
         self._set_date()
+        protocol = Connection if self._tls is None else Negotiated
         create = self.loop.create_unix_server if sock.family == socket.AF_UNIX else self.loop.create_server
         self._listeners.append(
             await create(
-                lambda: Connection(self),
+                lambda: protocol(self),
                 sock=sock,
                 backlog=_BACKLOG,
                 ssl=self._tls,
@@ -96,7 +117,7 @@ class Server:
             await self._emptied(timeout_s)
         finally:
             left = list(self._connections)
-            tasks = [connection.task for connection in left if connection.task is not None]
+            tasks = [task for connection in left for task in connection.tasks]
             for connection in left:
                 connection.kill()
             self.ticker.stop()
@@ -116,12 +137,12 @@ class Server:
         """Open connections."""
         return len(self._connections)
 
-    def admit(self, connection: Connection) -> bool:
+    def admit(self, connection: Served) -> bool:
         """Take up a new connection; False when there are too many."""
         self._connections.add(connection)
         return len(self._connections) <= self.limits.connections_max
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: Served) -> None:
         """A connection has ended."""
         self._connections.discard(connection)
         if self._empty is not None and not self._connections:
