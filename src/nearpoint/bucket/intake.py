@@ -29,7 +29,7 @@ from nearpoint.wire.message import Body, BytesBody, Headers, read_all
 INLINE_BYTES_MAX = 16 * 1024
 DOCUMENT_BYTES_MAX = 4 * 1024 * 1024
 BODY_BYTES_MAX = 5 * 1024**3  # S3's quota for one PUT
-_BLOCK_BYTES = 512 * 1024
+_BLOCK_BYTES = 128 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
