@@ -140,6 +140,8 @@ class FillReader:
 
     __slots__ = ("_fill", "_first", "_number", "length")
 
+    delimited = True  # a fill that breaks off raises
+
     def __init__(self, fill: Fill, number: int, first: int, length: int | None) -> None:
         self._fill = fill
         self._number = number

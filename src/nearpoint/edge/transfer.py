@@ -179,7 +179,7 @@ class Transfer:
         length = body.length
         if length is not None and length > self._bounds.object_bytes_max:
             return self._private(reply, Why.TOO_LARGE)
-        if length is None and not getattr(body, "delimited", False):
+        if length is None and not body.delimited:
             # Only the end of the connection would end it, so whether it is whole can't be known.
             return self._private(reply, Why.INCOMPLETE)
         if length is not None and length <= self._bounds.read_whole_bytes_max:

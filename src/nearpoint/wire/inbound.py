@@ -35,10 +35,22 @@ class InboundBody:
     Iteration raises what `fail` was given, after the bytes that came before it.
     """
 
-    __slots__ = ("_chunks", "_error", "_full", "_source", "_waiter", "buffered_bytes", "closed", "ended", "length")
+    __slots__ = (
+        "_chunks",
+        "_error",
+        "_full",
+        "_source",
+        "_waiter",
+        "buffered_bytes",
+        "closed",
+        "delimited",
+        "ended",
+        "length",
+    )
 
-    def __init__(self, source: Source, length: int | None) -> None:
+    def __init__(self, source: Source, length: int | None, *, delimited: bool = True) -> None:
         self.length = length
+        self.delimited = delimited
         self.buffered_bytes = 0
         self.ended = False
         self.closed = False

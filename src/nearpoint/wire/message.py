@@ -98,6 +98,10 @@ class Body(Protocol):
     def length(self) -> int | None:
         """Bytes to come, or None where it is not known beforehand (chunked)."""
 
+    @property
+    def delimited(self) -> bool:
+        """Whether an end is a real one. False where only the connection's close says so, as it does when it breaks."""
+
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     async def close(self) -> None:
@@ -108,6 +112,7 @@ class BytesBody:
     """A body that is already in memory."""
 
     __slots__ = ("data",)
+    delimited = True
 
     def __init__(self, data: bytes = b"") -> None:
         self.data = data
@@ -125,17 +130,20 @@ class BytesBody:
 
 
 class StreamBody:
-    """A body that comes from an async iterator of chunks."""
+    """A body that comes from an async iterator of chunks, which raises when it breaks off."""
 
-    __slots__ = ("_chunks", "_on_close", "length")
+    __slots__ = ("_chunks", "_on_close", "delimited", "length")
 
     def __init__(
         self,
         chunks: AsyncIterator[bytes],
         length: int | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
+        *,
+        delimited: bool = True,
     ) -> None:
         self._chunks = chunks
+        self.delimited = delimited
         self._on_close = on_close
         self.length = length
 

@@ -60,6 +60,7 @@ class Timeouts:
 
     - `connect_s`: for a free place in the pool, and again for the connection with its TLS handshake.
     - `read_s`: without a byte of the response while it is waited for (its head, or its body by the consumer).
+    - `head_s`: the same, for the head alone; as `read_s` when None.
     - `write_s`: without a byte of the request being taken.
     - `continue_s`: for `100 Continue` before the body is sent without it.
     """
@@ -68,6 +69,7 @@ class Timeouts:
     read_s: float = 30
     write_s: float = 30
     continue_s: float = 1
+    head_s: float | None = None
 
 
 _DEFAULT_TIMEOUTS = Timeouts()
@@ -460,7 +462,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._complete = True
         elif status not in (204, 304):
             self._until_eof = length is None and not self._chunked
-            self._body = InboundBody(self, length)
+            self._body = InboundBody(self, length, delimited=not self._until_eof)
 
     def on_body(self, data: bytes) -> None:
         if self._body is None or self._complete:
@@ -538,7 +540,9 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fail(UpstreamError("timeout", "the request is not being taken"))
             self._unsent_bytes = unsent
         elif self._waiter is not None:
-            if self._request_sent and now - self._since > self._timeouts.read_s:
+            limits = self._timeouts
+            patience_s = limits.read_s if limits.head_s is None else limits.head_s
+            if self._request_sent and now - self._since > patience_s:
                 self._fail(UpstreamError("timeout", "no response"))
         elif self._body is not None:
             waited_s = now - self._since
