@@ -138,10 +138,36 @@ def test_refused_configurations(config: dict[str, Any], change: Any, code: str, 
 
 
 def test_empty_promises_are_let_pass(config: dict[str, Any]) -> None:
-    config |= {"Aliases": [], "WebACLId": "", "ViewerCertificate": {"CloudFrontDefaultCertificate": True}}
+    config |= {"WebACLId": "", "ViewerCertificate": {"CloudFrontDefaultCertificate": True}}
     config["DefaultCacheBehavior"]["TrustedSigners"] = []
     config["Restrictions"] = {"GeoRestriction": {"RestrictionType": "none"}}
-    assert "Aliases" not in check_config(config)
+    assert "WebACLId" not in check_config(config)
+
+
+@pytest.mark.parametrize(
+    "aliases", [["-a.example"], ["localhost"], ["*.shop.example"], ["a b.example"], ["a.example."]]
+)
+def test_what_is_no_custom_domain(config: dict[str, Any], aliases: list[str]) -> None:
+    with pytest.raises(AwsError, match="Aliases"):
+        check_config(config | {"Aliases": aliases})
+
+
+async def test_a_custom_domain_belongs_to_one_distribution(context: Context, config: dict[str, Any]) -> None:
+    config["DefaultCacheBehavior"].pop("LambdaFunctionAssociations", None)
+    certificate = {
+        "AcmCertificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/x",
+        "SslSupportMethod": "sni-only",
+    }
+    config |= {"Aliases": ["www.shop.example"], "ViewerCertificate": certificate}
+    with pytest.raises(AwsError, match="duplicate"):
+        check_config(config | {"Aliases": ["www.shop.example", "WWW.shop.example"]})
+    made = await distributions.create_distribution(context, config=config)
+    assert made.config["Aliases"] == ["www.shop.example"]
+    with pytest.raises(AwsError) as refused:
+        await distributions.create_distribution(context, config=config | {"Aliases": ["a.example", "WWW.Shop.example"]})
+    assert (refused.value.code, refused.value.status) == ("CNAMEAlreadyExists", 409)
+    again = await distributions.update_distribution(context, made.id, config=config, if_match=made.etag)
+    assert again.config["Aliases"] == ["www.shop.example"]
 
 
 async def test_what_a_distribution_refers_to_exists(context: Context, config: dict[str, Any]) -> None:

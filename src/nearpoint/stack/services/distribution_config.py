@@ -129,6 +129,11 @@ _ORIGIN_GROUP = Fields(
 )
 
 
+# A custom domain; one for all names below a domain (`*.`) is not served yet.
+HOST_NAME = r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+ALIASES_MAX = 100  # CloudFront quotas: alternate domain names per distribution
+
+
 def _no_restriction(name: str, value: Any) -> bool:
     if name == "ViewerCertificate":
         return isinstance(value, dict) and set(value) <= {
@@ -136,6 +141,9 @@ def _no_restriction(name: str, value: Any) -> bool:
             "MinimumProtocolVersion",
             "CertificateSource",
             "SslSupportMethod",
+            # The local authority mints what a custom domain needs, whichever certificate is named.
+            "AcmCertificateArn",
+            "IamCertificateId",
         }
     return value in (None, "", [], {}, False, "false")
 
@@ -143,6 +151,7 @@ def _no_restriction(name: str, value: Any) -> bool:
 CONFIG = Fields(
     {
         "Enabled": Flag(),
+        "Aliases": Items(Text(pattern=HOST_NAME, length_max=253), count_max=ALIASES_MAX),
         "Comment": Text(length_max=128),
         "DefaultRootObject": Text(length_max=255, pattern=r"|[!-.0-~][!-~]*"),
         "Origins": Items(_ORIGIN, 1, ORIGINS_MAX),
@@ -186,7 +195,7 @@ CONFIG = Fields(
     },
     ("Enabled", "DefaultCacheBehavior", "Origins"),
     (
-        "Aliases", "AnycastIpListId", "CacheTagConfig", "ConnectionFunctionAssociation", "ConnectionMode",
+        "AnycastIpListId", "CacheTagConfig", "ConnectionFunctionAssociation", "ConnectionMode",
         "ContinuousDeploymentPolicyId", "Logging", "Staging", "TenantConfig", "ViewerCertificate",
         "ViewerMtlsConfig", "WebACLId",
     ),
@@ -210,6 +219,9 @@ def check_config(config: Any) -> dict[str, Any]:
         checked = CONFIG.check(config, "")
     except PropertyError as error:
         raise _refuse("InvalidArgument", f"{error.text} ({error.path})") from None
+    aliases = [alias.lower() for alias in checked.get("Aliases", ())]
+    if len(set(aliases)) != len(aliases):
+        raise _refuse("InvalidArgument", "The parameter CNAME contains a duplicate.")
     origin_ids = [origin["Id"] for origin in checked["Origins"]]
     for origin in checked["Origins"]:
         _check_origin(origin)

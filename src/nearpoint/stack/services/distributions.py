@@ -107,6 +107,20 @@ def _check_function(state: State, account_id: str, arn: str, event_type: str) ->
         )
 
 
+def _check_aliases(state: State, config: dict[str, Any], *, own_id: str | None = None) -> None:
+    """Raises CNAMEAlreadyExists for a custom domain that another distribution has."""
+    wanted = {alias.lower() for alias in config.get("Aliases", ())}
+    for each in state.list(Distribution) if wanted else ():
+        taken = wanted & {alias.lower() for alias in each.config.get("Aliases", ())}
+        if taken and each.distribution_id != own_id:
+            raise AwsError(
+                "CNAMEAlreadyExists",
+                "One or more of the CNAMEs you provided are already associated with a different resource: "
+                + ", ".join(sorted(taken)),
+                status=409,
+            )
+
+
 async def create_distribution(
     context: Context,
     *,
@@ -122,6 +136,7 @@ async def create_distribution(
     async with context.lock:
         edge_settings.check_references(context.state, checked)
         check_functions(context.state, context.account_id, checked)
+        _check_aliases(context.state, checked)
         existing = context.state.list(Distribution)
         for each in existing if caller_reference else ():
             if each.caller_reference == caller_reference:
@@ -193,6 +208,7 @@ async def update_distribution(
         _check_etag(before, if_match)
         edge_settings.check_references(context.state, checked)
         check_functions(context.state, context.account_id, checked)
+        _check_aliases(context.state, checked, own_id=distribution_id)
         distribution = msgspec.structs.replace(
             before,
             config=checked,
