@@ -258,7 +258,7 @@ class App:
             "SecondBucket": self.buckets["eu-west-1"],
         }
         stack = create_stack(world, name, template, given)
-        assert stack["StackStatus"] == "CREATE_COMPLETE", stack
+        assert stack["StackStatus"] == "CREATE_COMPLETE", [each for each in events(world, name) if each[2]]
         outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
         self.url, self.arn = outputs["Url"], outputs["AccessPointArn"]
         self.host = self.url.removeprefix("https://")
@@ -295,6 +295,13 @@ def create_stack(world: World, name: str, template: str, given: dict[str, str] |
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in (given or {}).items()],
     )  # fmt: skip
     return settled(world, name)
+
+
+def events(world: World, name: str) -> list[tuple[str, str, str]]:
+    """What happened to a stack: resource, status and reason, newest first."""
+    found = world.aws("cloudformation").describe_stack_events(StackName=name)["StackEvents"]
+    keys = ("LogicalResourceId", "ResourceStatus", "ResourceStatusReason")
+    return [(each[keys[0]], each[keys[1]], each.get(keys[2], "")) for each in found]
 
 
 def settled(world: World, name: str) -> dict[str, Any]:
