@@ -11,7 +11,8 @@ import pytest
 
 from nearpoint.world.links import Path
 from nearpoint.world.links_process import Links
-from nearpoint.world.proxy import Destination, Local, Outside, ProxyConnection, Unknown, outside_proxy
+from nearpoint.world.outside import closing, own_proxy
+from nearpoint.world.proxy import Destination, Local, Outside, ProxyConnection, Unknown
 
 
 def authorization(user: str, password: str = "x") -> bytes:
@@ -116,13 +117,50 @@ async def test_other_hosts_pass_through() -> None:
 
 async def test_other_hosts_pass_through_the_users_own_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     async with recorder(b"HTTP/1.1 200 OK\r\n\r\nhello from outside") as ((host, own), seen):
-        monkeypatch.setenv("https_proxy", f"http://{host}:{own}")
+        monkeypatch.setenv("https_proxy", f"http://us%40er:pass@{host}:{own}")
+        monkeypatch.setenv("http_proxy", f"{host}:{own}")
         monkeypatch.setenv("no_proxy", "direct.example")
-        assert outside_proxy("direct.example") is None
+        assert own_proxy("direct.example", tls=True) is None
         async with running(lambda *_: Outside()) as port:
             answer = await talk(port, b"CONNECT far.example:443 HTTP/1.1\r\n" + authorization("FRA") + b"\r\n")
-        assert answer.endswith(b"hello from outside")
-        assert seen == [b"CONNECT far.example:443 HTTP/1.1\r\nHost: far.example:443\r\n\r\n"]
+            assert answer.endswith(b"hello from outside")
+            head = b"GET http://far.example/a?b HTTP/1.1\r\nHost: far.example\r\n" + authorization("FRA") + b"\r\n"
+            answer = await talk(port, head)
+        assert answer == b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello from outside"
+        credentials = base64.b64encode(b"us@er:pass")
+        assert seen == [
+            b"CONNECT far.example:443 HTTP/1.1\r\nHost: far.example:443\r\n"
+            b"Proxy-Authorization: Basic " + credentials + b"\r\n\r\n",
+            b"GET http://far.example/a?b HTTP/1.1\r\nHost: far.example\r\nConnection: close\r\n\r\n",
+        ]
+
+
+async def test_an_interim_answer_goes_before_the_real_one() -> None:
+    answers = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nhi"
+    async with recorder(answers) as ((host, to), _), running(lambda *_: Outside()) as port:
+        head = f"POST http://{host}:{to}/ HTTP/1.1\r\nHost: {host}\r\n".encode() + authorization("FRA") + b"\r\n"
+        answer = await talk(port, head)
+    assert answer == (
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi"
+    )
+
+
+def test_a_head_that_closes() -> None:
+    head = b"HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5\r\nA: b\r\nconnection: keep-alive\r\n\r\n"
+    assert closing(head) == b"HTTP/1.1 200 OK\r\nA: b\r\nConnection: close\r\n\r\n"
+
+
+async def test_a_trailing_dot_does_not_lead_outside() -> None:
+    """`d1.cloudfront.net.` is the same name (RFC 1034 §3.1)."""
+    asked: list[str] = []
+
+    def resolve(location: str, host: str, tls: bool) -> Destination:
+        asked.append(host)
+        return Unknown(message="enough")
+
+    async with running(resolve) as port:
+        await talk(port, b"CONNECT d1.cloudfront.net.:443 HTTP/1.1\r\n" + authorization("FRA") + b"\r\n")
+    assert asked == ["d1.cloudfront.net"]
 
 
 async def test_a_host_that_cannot_be_reached_is_a_502() -> None:
@@ -166,6 +204,20 @@ def test_names_of_aws_end_here(location: str, host: str, tls: bool, port: int) -
 @pytest.mark.parametrize("host", ["example.com", "amazonaws.com.example.org", "notcloudfront.net.example"])
 def test_other_names_are_outside(host: str) -> None:
     assert isinstance(make_links().resolve("FRA", host, True), Outside)
+
+
+def test_custom_domains_lead_to_the_edge() -> None:
+    links = make_links()
+    assert isinstance(links.resolve("FRA", "www.shop.example", True), Outside)
+    links.set_edge_names(["www.shop.example", "*.assets.shop.example"])
+    for host in ("www.shop.example", "a.assets.shop.example"):
+        found = links.resolve("FRA", host, True)
+        assert isinstance(found, Local)
+        assert found.address == ("127.0.0.1", 1002)
+    for host in ("shop.example", "assets.shop.example", "a.b.assets.shop.example", "a.www.shop.example"):
+        assert isinstance(links.resolve("FRA", host, True), Outside)
+    links.set_edge_names([])
+    assert isinstance(links.resolve("FRA", "www.shop.example", True), Outside)
 
 
 def test_a_failing_region_takes_its_s3_endpoint_along() -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import contextlib
-import os
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import cast
 
 import structlog
 
+from nearpoint.world import outside
 from nearpoint.world.links import End, Path, join
 
 log = structlog.get_logger("nearpoint.proxy")
@@ -77,26 +76,12 @@ class _Head:
         except (binascii.Error, UnicodeDecodeError):
             return None
 
-    def origin_form(self, target: str) -> bytes:
-        """The head to send on: no proxy fields, and no second request on this connection."""
+    def alone(self, target: str, extra: str = "") -> bytes:
+        """The head to send on: no proxy fields but `extra`, and no second request on this connection."""
         hop = (b"proxy-authorization:", b"proxy-connection:", b"connection:", b"keep-alive:")
         kept = [line for line in self.fields if not line.lower().startswith(hop)]
         first = f"{self.method} {target} {self.version}".encode("latin-1")
-        return b"\r\n".join([first, *kept, b"Connection: close", b"", b""])
-
-
-def outside_proxy(host: str) -> tuple[str, int] | None:
-    """The user's own proxy for this host, from HTTPS_PROXY and NO_PROXY of this process's environment."""
-    from urllib import request as environment
-
-    proxies = environment.getproxies_environment()
-    url = proxies.get("https") or proxies.get("all")
-    if not url or environment.proxy_bypass_environment(host, proxies):  # type: ignore[attr-defined]
-        return None
-    parts = urllib.parse.urlsplit(url if "//" in url else f"http://{url}")
-    if parts.hostname is None:
-        return None
-    return parts.hostname, parts.port or 8080
+        return b"\r\n".join([first, *kept, extra.encode("latin-1") + b"Connection: close", b"", b""])
 
 
 class ProxyConnection(asyncio.Protocol):
@@ -144,7 +129,7 @@ class ProxyConnection(asyncio.Protocol):
     def _dispatch(self, head: _Head, rest: bytes) -> None:
         tunnel = head.method == "CONNECT"
         parts = urllib.parse.urlsplit(f"//{head.target}" if tunnel else head.target)
-        host, port = (parts.hostname or "").lower(), parts.port
+        host, port = (parts.hostname or "").lower().rstrip("."), parts.port
         if not host or (not tunnel and parts.scheme != "http"):
             raise ValueError(head.target)
         user = head.user()
@@ -158,13 +143,13 @@ class ProxyConnection(asyncio.Protocol):
             case Unknown(message=message):
                 self._refuse(404, "Not Found", message)
             case Local(address=address, path=path):
-                first = rest if tunnel else head.origin_form(self._origin_target(parts)) + rest
+                first = rest if tunnel else head.alone(self._origin_target(parts)) + rest
                 self._link(address, path, first, tunnel=tunnel)
             case Outside():
-                first = rest if tunnel else head.origin_form(self._origin_target(parts)) + rest
                 if self._transport is not None:
                     self._transport.pause_reading()  # nothing may arrive before there is somewhere to put it
-                self._task = asyncio.get_running_loop().create_task(self._pass_through(host, port, first, tunnel))
+                going = self._pass_through(host, port, None if tunnel else head, rest, self._origin_target(parts))
+                self._task = asyncio.get_running_loop().create_task(going)
 
     @staticmethod
     def _origin_target(parts: urllib.parse.SplitResult) -> str:
@@ -193,54 +178,32 @@ class ProxyConnection(asyncio.Protocol):
         if first:
             near.data_received(first)
 
-    async def _pass_through(self, host: str, port: int, first: bytes, tunnel: bool) -> None:
-        via = outside_proxy(host)
-        loop = asyncio.get_running_loop()
-        far_writer: asyncio.StreamWriter | None = None
+    async def _pass_through(self, host: str, port: int, head: _Head | None, rest: bytes, target: str) -> None:
+        """To a host outside: a tunnel without `head`, else that request alone."""
+        via = outside.own_proxy(host, tls=head is None)
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                far_reader, far_writer = await asyncio.open_connection(*(via or (host, port)))
-                if via is not None:
-                    far_writer.write(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
-                    answer = await far_reader.readuntil(b"\r\n\r\n")
-                    if answer.split(b" ", 2)[1] != b"200":
-                        raise ConnectionError(answer.split(b"\r\n")[0].decode("latin-1"))
+                far_reader, far_writer = await outside.connect(host, port, via, tunnel=head is None)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
-            if far_writer is not None:
-                far_writer.close()
             self._refuse(502, "Bad Gateway", f"{host}:{port} cannot be reached: {error or 'time-out'}")
             return
         transport = self._hand_over()
         if transport is None:
             far_writer.close()
             return
-        if tunnel:
-            transport.write(b"HTTP/1.1 200 Connection Established\r\n\r\n")
         near_reader = asyncio.StreamReader()
         near_protocol = asyncio.StreamReaderProtocol(near_reader)
         transport.set_protocol(near_protocol)
         near_protocol.connection_made(transport)
-        near_writer = asyncio.StreamWriter(transport, near_protocol, near_reader, loop)
+        near_writer = asyncio.StreamWriter(transport, near_protocol, near_reader, asyncio.get_running_loop())
         transport.resume_reading()
-        far_writer.write(first)
-        await asyncio.gather(_copy(near_reader, far_writer), _copy(far_reader, near_writer))
+        if head is None:
+            near_writer.write(b"HTTP/1.1 200 Connection Established\r\n\r\n")
+            answer = outside.copy(far_reader, near_writer)
+        else:
+            far_writer.write(head.alone(target if via is None else head.target, "" if via is None else via.field))
+            answer = outside.copy_answer(far_reader, near_writer)
+        far_writer.write(rest)
+        await asyncio.gather(outside.copy(near_reader, far_writer), answer)
         far_writer.close()
         near_writer.close()
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    with contextlib.suppress(OSError, RuntimeError):
-        if writer.can_write_eof():
-            writer.write_eof()
-        else:
-            writer.close()
-
-
-def user_environment() -> dict[str, str]:
-    """The proxy variables of the user's own environment, to hand to the process that runs the proxy."""
-    names = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-    return {name: value for name, value in os.environ.items() if name.lower() in names}
