@@ -21,7 +21,9 @@ _DROPPED = frozenset(name.encode("ascii") for name in HOP_BY_HOP) - {b"content-l
 
 _lines: dict[bytes, bytes] = {}
 _names: dict[bytes, tuple[bytes, int]] = {}  # name as spelled → its encoding, and how many lines it has in `_lines`
-_beginnings: dict[bytes, tuple[bytes, bytes]] = {}  # first piece → the block of its whole lines, and what is left
+_beginnings: dict[
+    bytes, tuple[bytes, bytes]
+] = {}  # first piece → the block of its whole lines, and CRLF and what is left
 
 
 def translate(reply: bytes | Sequence[bytes]) -> tuple[bytes, bytes]:
@@ -44,14 +46,17 @@ def translate(reply: bytes | Sequence[bytes]) -> tuple[bytes, bytes]:
     at = rest.find(_END)
     if at < 0:
         raise ValueError("a prebuilt reply without an end of head")
-    if rest.find(b"\r\n", 0, at) >= 0:
-        return block + _block(rest[:at]), rest[at + 4 :]
-    return block + (_lines.get(rest[:at]) or _line(rest[:at], keep=False)), rest[at + 4 :]
+    if at == 0:
+        return block, rest[4:]
+    line = rest[2:at]
+    if b"\r\n" in line:
+        return block + _block(line), rest[at + 4 :]
+    return block + (_lines.get(line) or _line(line, keep=False)), rest[at + 4 :]
 
 
 def _beginning(first: bytes) -> tuple[bytes, bytes]:
     at = first.rfind(b"\r\n")
-    known = (_block(first[:at]), first[at + 2 :]) if at >= 0 else (b"", first)
+    known = (_block(first[:at]), first[at:]) if at >= 0 else (b"", b"\r\n" + first)
     if len(_beginnings) >= _BEGINNINGS_MAX:
         _beginnings.clear()
     _beginnings[first] = known
