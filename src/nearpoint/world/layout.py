@@ -81,6 +81,8 @@ class Layout:
                 path.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise WorldError(f"The data folder {self.data} cannot be used: {error.strerror}.") from error
+        if not os.access(self.run, os.W_OK):
+            raise WorldError(f"The data folder {self.data} cannot be written to.")
 
     def check_space(self) -> None:
         """Raises WorldError when the disk is too full to start on: nothing has been written yet that could be torn."""
