@@ -303,18 +303,6 @@ async def test_distributions_in_the_shape_of_the_api(world: Any, call: Any, dist
     assert code(error) == ("NoSuchDistribution", 404)
 
 
-async def test_what_the_api_gives_back_is_a_valid_configuration(
-    world: Any, call: Any, distribution: Distribution
-) -> None:
-    client = world.client("cloudfront")
-    config = (await call(client.get_distribution_config, Id=distribution.distribution_id))["DistributionConfig"]
-    with pytest.raises(ClientError) as error:  # botocore validates it, and then it is not implemented
-        await call(
-            client.update_distribution, Id=distribution.distribution_id, IfMatch="EETAG", DistributionConfig=config
-        )
-    assert code(error) == ("NotImplemented", 501)
-
-
 async def test_invalidations(world: Any, call: Any, distribution: Distribution) -> None:
     client = world.client("cloudfront")
     world.published.clear()

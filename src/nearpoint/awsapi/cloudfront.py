@@ -1,86 +1,19 @@
-"""CloudFront: the distributions there are, and invalidations (CloudFront API Reference). Distributions are made by
-CloudFormation."""
+"""CloudFront: invalidations here, distributions and what they refer to beside it (CloudFront API Reference)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
+from nearpoint.awsapi import cloudfront_distributions, cloudfront_settings
 from nearpoint.awsapi.call import Call, Context, Handler
-from nearpoint.awsapi.distribution_shape import config_of, identity_of, summary_of
+from nearpoint.awsapi.cloudfront_paging import page
 from nearpoint.awsproto import AwsError
-from nearpoint.awsproto.model import Member
 from nearpoint.stack.services import distributions
-from nearpoint.state.resources import Distribution, Invalidation
-
-T = TypeVar("T")
+from nearpoint.state.resources import Invalidation
 
 SERVICE = "cloudfront"
-PAGE_DEFAULT, PAGE_MAX = 100, 100
 PUBLISH_TIMEOUT_S = 120.0
-
-
-def _shape(call: Call, name: str) -> Member:
-    return Member(call.service.model.shape(name), {})
-
-
-def _distribution(call: Call, distribution: Distribution) -> dict[str, Any]:
-    running = [
-        each
-        for each in distributions.list_invalidations(call.ctx.state, distribution.distribution_id)
-        if each.status == "InProgress"
-    ]
-    return {
-        **identity_of(distribution),
-        "InProgressInvalidationBatches": len(running),
-        "ActiveTrustedSigners": {"Enabled": False, "Quantity": 0},
-        "ActiveTrustedKeyGroups": {"Enabled": False, "Quantity": 0},
-        "DistributionConfig": config_of(distribution, _shape(call, "DistributionConfig")),
-    }
-
-
-async def get_distribution(call: Call) -> Mapping[str, Any]:
-    distribution = distributions.find(call.ctx.state, call.params["Id"])
-    return {"Distribution": _distribution(call, distribution), "ETag": distribution.etag}
-
-
-async def get_distribution_config(call: Call) -> Mapping[str, Any]:
-    distribution = distributions.find(call.ctx.state, call.params["Id"])
-    return {
-        "DistributionConfig": config_of(distribution, _shape(call, "DistributionConfig")),
-        "ETag": distribution.etag,
-    }
-
-
-def _page(call: Call, items: Sequence[T], ids: Sequence[str]) -> tuple[list[T], dict[str, Any]]:
-    """A page of items after the one whose id the marker is, and the fields around it."""
-    marker = call.params.get("Marker") or ""
-    try:
-        count = int(call.params.get("MaxItems") or PAGE_DEFAULT)  # a string in the model
-    except ValueError:
-        count = 0
-    if not 1 <= count <= PAGE_MAX:
-        raise AwsError("InvalidArgument", f"The parameter MaxItems is 1 to {PAGE_MAX}.")
-    if marker and marker not in ids:
-        raise AwsError("InvalidArgument", "The parameter Marker is not valid.")
-    start = ids.index(marker) + 1 if marker else 0
-    found = list(items[start : start + count])
-    truncated = start + count < len(items)
-    around: dict[str, Any] = {
-        "Marker": marker,
-        "MaxItems": count,
-        "IsTruncated": truncated,
-        "Quantity": len(found),
-        "NextMarker": ids[start + count - 1] if truncated else None,
-    }
-    return found, around
-
-
-async def list_distributions(call: Call) -> Mapping[str, Any]:
-    items = call.ctx.state.list(Distribution)
-    found, around = _page(call, items, [each.distribution_id for each in items])
-    shape = _shape(call, "DistributionSummary")
-    return {"DistributionList": {**around, "Items": [summary_of(each, shape) for each in found] or None}}
 
 
 def _invalidation(invalidation: Invalidation) -> dict[str, Any]:
@@ -120,7 +53,8 @@ async def _complete(ctx: Context, invalidation_id: str) -> None:
 
 
 async def resume(ctx: Context) -> None:
-    """Carry on with the invalidations that an earlier process left in progress."""
+    """Carry on with the invalidations and deployments that an earlier process left in progress."""
+    await cloudfront_distributions.resume(ctx)
     for invalidation in ctx.state.list(Invalidation):
         if invalidation.status == "InProgress":
             ctx.spawn(_complete(ctx, invalidation.invalidation_id))
@@ -134,25 +68,23 @@ async def get_invalidation(call: Call) -> Mapping[str, Any]:
 async def list_invalidations(call: Call) -> Mapping[str, Any]:
     distribution = distributions.find(call.ctx.state, call.params["DistributionId"])
     items = distributions.list_invalidations(call.ctx.state, distribution.distribution_id)
-    found, around = _page(call, items, [each.invalidation_id for each in items])
+    found, around = page(call, items, [each.invalidation_id for each in items])
     shown = [{"Id": each.invalidation_id, "CreateTime": each.created_at, "Status": each.status} for each in found]
     return {"InvalidationList": {**around, "Items": shown or None}}
 
 
-HANDLERS: dict[str, Handler] = {
+_INVALIDATIONS: dict[str, Handler] = {
     "CreateInvalidation": create_invalidation,
-    "GetDistribution": get_distribution,
-    "GetDistributionConfig": get_distribution_config,
     "GetInvalidation": get_invalidation,
-    "ListDistributions": list_distributions,
     "ListInvalidations": list_invalidations,
 }
-
-
-def _arn(call: Call) -> str:
-    params = call.params
-    distribution_id = params.get("DistributionId") or params.get("Id")
-    return f"arn:aws:cloudfront::{call.ctx.account_id}:distribution/{distribution_id}"
-
-
-RESOURCES = {name: _arn for name in HANDLERS if name != "ListDistributions"}
+HANDLERS: dict[str, Handler] = {
+    **_INVALIDATIONS,
+    **cloudfront_distributions.HANDLERS,
+    **cloudfront_settings.HANDLERS,
+}
+RESOURCES = {
+    **dict.fromkeys(_INVALIDATIONS, cloudfront_distributions.arn_of),
+    **cloudfront_distributions.RESOURCES,
+    **cloudfront_settings.RESOURCES,
+}

@@ -12,7 +12,7 @@ from nearpoint.awsproto.model import Member, Shape
 from nearpoint.state.resources import Distribution
 
 # CloudFormation's name of a member where it is not the API's own
-_NAMES = {
+NAMES = {
     "ACMCertificateArn": "AcmCertificateArn",
     "CustomHeaders": "OriginCustomHeaders",
     "IAMCertificateId": "IamCertificateId",
@@ -49,7 +49,7 @@ _BEHAVIOR_DEFAULTS: dict[str, Any] = {
     "FunctionAssociations": [],
     "LambdaFunctionAssociations": [],
     "SmoothStreaming": False,
-    "TrustedKeyGroups": {"Enabled": False, "Quantity": 0},
+    "TrustedKeyGroups": [],
     "TrustedSigners": {"Enabled": False, "Quantity": 0},
 }
 _TTL_DEFAULTS: dict[str, Any] = {"MinTTL": 0, "DefaultTTL": 86400, "MaxTTL": 31536000}
@@ -96,8 +96,10 @@ def api_value(member: Member, value: Any) -> Any:
 
 
 def _listed(shape: Shape, items: list[Any]) -> dict[str, Any]:
-    """`{Quantity, Items}` of a plain list."""
+    """`{Quantity, Items}` of a plain list, with `Enabled` where the shape has it."""
     listed: dict[str, Any] = {"Quantity": len(items)}
+    if "Enabled" in shape.members:
+        listed["Enabled"] = bool(items)
     if items:
         listed["Items"] = api_value(shape.members["Items"], items)
     return listed
@@ -109,9 +111,11 @@ def _structure(shape: Shape, value: Mapping[str, Any]) -> dict[str, Any]:
         source = {**_TTL_DEFAULTS, **source}
     if shape.name == "GeoRestriction":
         return {"RestrictionType": source["RestrictionType"], **_listed(shape, list(source.get("Locations", ())))}
+    if "Quantity" in shape.members and "Quantity" not in source:
+        source["Quantity"] = len(source.get("Items", ()))
     found: dict[str, Any] = {}
     for name, member in shape.members.items():
-        item = source.get(_NAMES.get(name, name))
+        item = source.get(NAMES.get(name, name))
         if item is not None:
             found[name] = api_value(member, item)
     if "AllowedMethods" in found:
@@ -123,8 +127,12 @@ def _structure(shape: Shape, value: Mapping[str, Any]) -> dict[str, Any]:
 
 def config_of(distribution: Distribution, shape: Member) -> dict[str, Any]:
     """The `DistributionConfig` of a distribution; `shape` is the model's."""
-    # CloudFormation gives no caller reference; the API requires one, and it never changes.
-    return api_value(shape, {**distribution.config, "CallerReference": distribution.distribution_id})  # type: ignore[no-any-return]
+    return api_value(shape, {**distribution.config, "CallerReference": caller_reference(distribution)})  # type: ignore[no-any-return]
+
+
+def caller_reference(distribution: Distribution) -> str:
+    """CloudFormation gives none; the API requires one, and it never changes."""
+    return distribution.caller_reference or distribution.distribution_id
 
 
 def summary_of(distribution: Distribution, shape: Member) -> dict[str, Any]:
