@@ -1,114 +1,54 @@
 """CloudFormation: stacks, their resources, events, templates and exports, over the stack engine
-(CloudFormation API Reference)."""
+(CloudFormation API Reference). Change sets have a module of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from nearpoint.awsapi import cloudformation_change_sets as change_sets
 from nearpoint.awsapi.call import Call, Handler
 from nearpoint.awsapi.paging import page
-from nearpoint.awsproto import AwsError
-from nearpoint.stack.document import TEMPLATE_BYTES_MAX
-from nearpoint.stack.engine import Engine
+from nearpoint.awsapi.stack_call import (
+    PAGE,
+    engine_of,
+    given_parameters,
+    given_tags,
+    given_template,
+    invalid,
+    refuse_unsupported,
+)
+from nearpoint.stack.change_sets import ChangeSets, arn_of
 from nearpoint.stack.records import Stack, StackResource
-from nearpoint.stack.requests import INLINE_BYTES_MAX, StackRequest
+from nearpoint.stack.requests import StackRequest
 from nearpoint.stack.template import Template
-from nearpoint.stack.template_url import template_location
 
 SERVICE = "cloudformation"
-PAGE = 100
-# Asked for and not carried out would be worse than refused.
-NOT_SUPPORTED = (
-    "ResourceTypes", "StackPolicyBody", "StackPolicyURL", "StackPolicyDuringUpdateBody", "StackPolicyDuringUpdateURL",
-)  # fmt: skip
-
-
-def _invalid(text: str) -> AwsError:
-    return AwsError("ValidationError", text, status=400)
-
-
-def _engine(call: Call) -> Engine:
-    return call.ctx.part(Engine)
 
 
 def _find(call: Call) -> Stack:
-    return _engine(call).find(call.region, call.params["StackName"])
-
-
-async def _template(call: Call) -> str | None:
-    """The template that the call gives, inline or by URL; None where it gives none."""
-    body, url = call.params.get("TemplateBody"), call.params.get("TemplateURL")
-    if body is not None and url is not None:
-        raise _invalid("Either Template URL or Template Body must be specified, not both.")
-    if url is not None:
-        bucket, key, version_id = template_location(url)
-        try:
-            data = await _engine(call).reader.get(bucket, key, version_id, TEMPLATE_BYTES_MAX)
-            return data.decode()
-        except UnicodeDecodeError:
-            raise _invalid("Template format error: the template is not UTF-8.") from None
-        except AwsError as error:
-            raise _invalid(f"S3 error: {error.message}") from None
-    if body is not None and len(body.encode("utf-8", "surrogatepass")) > INLINE_BYTES_MAX:
-        raise _invalid(
-            "1 validation error detected: Value at 'templateBody' failed to satisfy constraint: Member must have "
-            f"length less than or equal to {INLINE_BYTES_MAX}"
-        )
-    return str(body) if body is not None else None
-
-
-def _refuse_unsupported(call: Call) -> None:
-    for name in NOT_SUPPORTED:
-        if call.params.get(name):
-            raise _invalid(f"{name} is not supported by Nearpoint yet")
-    if call.params.get("RollbackConfiguration", {}).get("RollbackTriggers"):
-        raise _invalid("RollbackTriggers are not supported by Nearpoint yet")
-
-
-def _tags(call: Call) -> dict[str, str] | None:
-    if "Tags" not in call.params:
-        return None
-    return {tag["Key"]: tag["Value"] for tag in call.params["Tags"]}
-
-
-def _parameters(call: Call) -> tuple[dict[str, str], tuple[str, ...]]:
-    given: dict[str, str] = {}
-    kept: list[str] = []
-    for parameter in call.params.get("Parameters", ()):
-        key = parameter.get("ParameterKey")
-        if not key or key in given or key in kept:
-            raise _invalid("Parameter keys have to be given, each once")
-        if parameter.get("UsePreviousValue"):
-            if "ParameterValue" in parameter:
-                raise _invalid(
-                    f"Invalid input for parameter key {key}. Cannot specify usePreviousValue as true and a value"
-                )
-            kept.append(key)
-        else:
-            given[key] = parameter.get("ParameterValue", "")
-    return given, tuple(kept)
+    return engine_of(call).find(call.region, call.params["StackName"])
 
 
 # ---------------------------------------------------------------------- asking
 
 
 async def create_stack(call: Call) -> Mapping[str, Any]:
-    _refuse_unsupported(call)
+    refuse_unsupported(call)
     params = call.params
     if "DisableRollback" in params and "OnFailure" in params:
-        raise _invalid("You can specify either DisableRollback or OnFailure, but not both.")
-    given, kept = _parameters(call)
+        raise invalid("You can specify either DisableRollback or OnFailure, but not both.")
+    given, kept = given_parameters(call)
     if kept:
-        raise _invalid(f"Invalid input for parameter key {kept[0]}. Cannot use the previous value for a new stack")
-    stack = await _engine(call).create(
+        raise invalid(f"Invalid input for parameter key {kept[0]}. Cannot use the previous value for a new stack")
+    stack = await engine_of(call).create(
         StackRequest(
             name=params["StackName"],
             region=call.region,
-            template=await _template(call),
+            template=await given_template(call),
             parameters=given,
             capabilities=tuple(params.get("Capabilities", ())),
-            tags=_tags(call) or {},
+            tags=given_tags(call) or {},
             on_failure="DO_NOTHING" if params.get("DisableRollback") else params.get("OnFailure", "ROLLBACK"),
             timeout_minutes=params.get("TimeoutInMinutes"),
             notification_arns=tuple(params.get("NotificationARNs", ())),
@@ -121,13 +61,13 @@ async def create_stack(call: Call) -> Mapping[str, Any]:
 
 
 async def update_stack(call: Call) -> Mapping[str, Any]:
-    _refuse_unsupported(call)
+    refuse_unsupported(call)
     params = call.params
-    template = await _template(call)
+    template = await given_template(call)
     if (template is None) != bool(params.get("UsePreviousTemplate")):
-        raise _invalid("Either Template URL, Template Body or UsePreviousTemplate must be specified.")
-    given, kept = _parameters(call)
-    stack = await _engine(call).update(
+        raise invalid("Either Template URL, Template Body or UsePreviousTemplate must be specified.")
+    given, kept = given_parameters(call)
+    stack = await engine_of(call).update(
         StackRequest(
             name=params["StackName"],
             region=call.region,
@@ -135,7 +75,7 @@ async def update_stack(call: Call) -> Mapping[str, Any]:
             parameters=given,
             keep_parameters=kept,
             capabilities=tuple(params.get("Capabilities", ())),
-            tags=_tags(call),
+            tags=given_tags(call),
             client_request_token=params.get("ClientRequestToken"),
         )
     )
@@ -144,8 +84,8 @@ async def update_stack(call: Call) -> Mapping[str, Any]:
 
 async def delete_stack(call: Call) -> Mapping[str, Any]:
     if call.params.get("DeletionMode", "STANDARD") != "STANDARD":
-        raise _invalid("DeletionMode FORCE_DELETE_STACK is not supported by Nearpoint yet")
-    await _engine(call).delete(
+        raise invalid("DeletionMode FORCE_DELETE_STACK is not supported by Nearpoint yet")
+    await engine_of(call).delete(
         call.region,
         call.params["StackName"],
         retain=tuple(call.params.get("RetainResources", ())),
@@ -155,7 +95,7 @@ async def delete_stack(call: Call) -> Mapping[str, Any]:
 
 
 async def update_termination_protection(call: Call) -> Mapping[str, Any]:
-    stack = await _engine(call).protect(
+    stack = await engine_of(call).protect(
         call.region, call.params["StackName"], protection=call.params["EnableTerminationProtection"]
     )
     return {"StackId": stack.arn}
@@ -168,9 +108,11 @@ def _newest_first(stack: Stack) -> str:
     return f"{10**12 - stack.created_at:020.6f}{stack.uuid}"
 
 
-def _stack(stack: Stack) -> dict[str, Any]:
+def _stack(call: Call, stack: Stack) -> dict[str, Any]:
+    change_set = engine_of(call).ledger.change_set(stack.change_set)
     return {
         "StackId": stack.arn,
+        "ChangeSetId": None if change_set is None else arn_of(change_set, stack),
         "StackName": stack.name,
         "Description": stack.description,
         "Parameters": [{"ParameterKey": key, "ParameterValue": value} for key, value in stack.shown_parameters.items()]
@@ -204,17 +146,17 @@ def _stack(stack: Stack) -> dict[str, Any]:
 
 async def describe_stacks(call: Call) -> Mapping[str, Any]:
     if "StackName" in call.params:
-        return {"Stacks": [_stack(_find(call))]}
-    live = sorted(_engine(call).ledger.live(call.region), key=_newest_first)
+        return {"Stacks": [_stack(call, _find(call))]}
+    live = sorted(engine_of(call).ledger.live(call.region), key=_newest_first)
     found, token = page(live, _newest_first, call.params.get("NextToken"), PAGE, error_code="ValidationError")
-    return {"Stacks": [_stack(each) for each in found], "NextToken": token}
+    return {"Stacks": [_stack(call, each) for each in found], "NextToken": token}
 
 
 async def list_stacks(call: Call) -> Mapping[str, Any]:
     wanted = set(call.params.get("StackStatusFilter", ()))
     stacks = [
         each
-        for each in _engine(call).ledger.stacks()
+        for each in engine_of(call).ledger.stacks()
         if each.region == call.region and (not wanted or each.status in wanted)
     ]
     stacks.sort(key=_newest_first)
@@ -240,9 +182,9 @@ async def list_stacks(call: Call) -> Mapping[str, Any]:
 
 async def describe_stack_events(call: Call) -> Mapping[str, Any]:
     if "StackName" not in call.params:
-        raise _invalid("The name or id of a stack is needed")
+        raise invalid("The name or id of a stack is needed")
     stack = _find(call)
-    events = _engine(call).ledger.events(stack.uuid)
+    events = engine_of(call).ledger.events(stack.uuid)
     found, token = page(
         events,
         lambda event: f"{10**8 - event.number:09d}",
@@ -282,18 +224,18 @@ def _resource(resource: StackResource) -> dict[str, Any]:
 
 
 def _resource_of(call: Call, stack: Stack, logical_id: str) -> StackResource:
-    resource = _engine(call).ledger.resource(stack.uuid, logical_id)
+    resource = engine_of(call).ledger.resource(stack.uuid, logical_id)
     if resource is None:
-        raise _invalid(f"Resource {logical_id} does not exist for stack {stack.name}")
+        raise invalid(f"Resource {logical_id} does not exist for stack {stack.name}")
     return resource
 
 
 async def describe_stack_resources(call: Call) -> Mapping[str, Any]:
-    ledger = _engine(call).ledger
+    ledger = engine_of(call).ledger
     physical_id = call.params.get("PhysicalResourceId")
     if "StackName" in call.params:
         if physical_id is not None:
-            raise _invalid("You can specify either StackName or PhysicalResourceId, but not both.")
+            raise invalid("You can specify either StackName or PhysicalResourceId, but not both.")
         stack = _find(call)
     elif physical_id is not None:
         owners = [
@@ -302,10 +244,10 @@ async def describe_stack_resources(call: Call) -> Mapping[str, Any]:
             if any(resource.physical_id == physical_id for resource in ledger.resources(each.uuid).values())
         ]
         if not owners:
-            raise _invalid(f"Stack for {physical_id} does not exist")
+            raise invalid(f"Stack for {physical_id} does not exist")
         stack = owners[0]
     else:
-        raise _invalid("Either StackName or PhysicalResourceId must be specified.")
+        raise invalid("Either StackName or PhysicalResourceId must be specified.")
     logical_id = call.params.get("LogicalResourceId")
     found = (
         [_resource_of(call, stack, logical_id)]
@@ -340,7 +282,7 @@ async def describe_stack_resource(call: Call) -> Mapping[str, Any]:
 
 async def list_stack_resources(call: Call) -> Mapping[str, Any]:
     stack = _find(call)
-    resources = sorted(_engine(call).ledger.resources(stack.uuid).values(), key=lambda each: each.logical_id)
+    resources = sorted(engine_of(call).ledger.resources(stack.uuid).values(), key=lambda each: each.logical_id)
     found, token = page(
         resources, lambda each: each.logical_id, call.params.get("NextToken"), PAGE, error_code="ValidationError"
     )
@@ -351,25 +293,31 @@ async def list_stack_resources(call: Call) -> Mapping[str, Any]:
 
 
 async def get_template(call: Call) -> Mapping[str, Any]:
+    stages = ["Original", "Processed"]
+    if "ChangeSetName" in call.params:
+        change_set, _ = ChangeSets(engine_of(call)).find(
+            call.region, call.params["ChangeSetName"], call.params.get("StackName")
+        )
+        return {"TemplateBody": change_set.text, "StagesAvailable": stages}
     if "StackName" not in call.params:
-        raise _invalid("StackName must be specified")
+        raise invalid("StackName must be specified")
     stack = _find(call)
-    text = _engine(call).ledger.template(stack.uuid, stack.revision or stack.target or 1)
-    return {"TemplateBody": text, "StagesAvailable": ["Original", "Processed"]}
+    text = engine_of(call).ledger.template(stack.uuid, stack.revision or stack.target or 1)
+    return {"TemplateBody": text, "StagesAvailable": stages}
 
 
-async def _given_template(call: Call) -> Template:
-    text = await _template(call)
+async def _parsed(call: Call) -> Template:
+    text = await given_template(call)
     if text is None:
         if "StackName" not in call.params:
-            raise _invalid("Either Template URL or Template Body must be specified.")
+            raise invalid("Either Template URL or Template Body must be specified.")
         stack = _find(call)
-        text = _engine(call).ledger.template(stack.uuid, stack.revision or stack.target or 1)
-    return await _engine(call).parsed(text)
+        text = engine_of(call).ledger.template(stack.uuid, stack.revision or stack.target or 1)
+    return await engine_of(call).parsed(text)
 
 
 def _summary(call: Call, template: Template, *, whole: bool) -> dict[str, Any]:
-    capabilities = _engine(call).capabilities(template)
+    capabilities = engine_of(call).capabilities(template)
     demanding = sorted(
         {each.type for each in template.resources.values() if each.type.startswith("AWS::IAM::")}
         if capabilities
@@ -400,11 +348,11 @@ def _summary(call: Call, template: Template, *, whole: bool) -> dict[str, Any]:
 
 
 async def validate_template(call: Call) -> Mapping[str, Any]:
-    return _summary(call, await _given_template(call), whole=False)
+    return _summary(call, await _parsed(call), whole=False)
 
 
 async def get_template_summary(call: Call) -> Mapping[str, Any]:
-    template = await _given_template(call)
+    template = await _parsed(call)
     return {
         **_summary(call, template, whole=True),
         "ResourceTypes": sorted({each.type for each in template.resources.values()}),
@@ -413,7 +361,7 @@ async def get_template_summary(call: Call) -> Mapping[str, Any]:
 
 
 async def list_exports(call: Call) -> Mapping[str, Any]:
-    exports = sorted(_engine(call).ledger.exports(call.region).items())
+    exports = sorted(engine_of(call).ledger.exports(call.region).items())
     found, token = page(exports, lambda each: each[0], call.params.get("NextToken"), PAGE, error_code="ValidationError")
     return {
         "Exports": [{"ExportingStackId": stack.arn, "Name": name, "Value": value} for name, (value, stack) in found],
@@ -423,14 +371,15 @@ async def list_exports(call: Call) -> Mapping[str, Any]:
 
 async def list_imports(call: Call) -> Mapping[str, Any]:
     name = call.params["ExportName"]
-    importers = sorted(each.name for each in _engine(call).ledger.importers(call.region, name))
+    importers = sorted(each.name for each in engine_of(call).ledger.importers(call.region, name))
     if not importers:
-        raise _invalid(f"Export '{name}' is not imported by any stack.")
+        raise invalid(f"Export '{name}' is not imported by any stack.")
     found, token = page(importers, str, call.params.get("NextToken"), PAGE, error_code="ValidationError")
     return {"Imports": found, "NextToken": token}
 
 
 HANDLERS: dict[str, Handler] = {
+    **change_sets.HANDLERS,
     "CreateStack": create_stack,
     "DeleteStack": delete_stack,
     "DescribeStackEvents": describe_stack_events,
@@ -456,7 +405,7 @@ def _stack_arn(call: Call) -> str:
         return "*"
     if name.startswith("arn:"):
         return str(name)
-    stack = _engine(call).ledger.find(call.region, name)
+    stack = engine_of(call).ledger.find(call.region, name)
     if stack is not None:
         return stack.arn
     return f"arn:aws:cloudformation:{call.region}:{call.ctx.account_id}:stack/{name}/*"

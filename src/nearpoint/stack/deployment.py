@@ -15,7 +15,7 @@ from nearpoint.stack import plan
 from nearpoint.stack.errors import TemplateError
 from nearpoint.stack.intrinsics import Made, Scope, evaluate, text_of
 from nearpoint.stack.ledger import Ledger
-from nearpoint.stack.preparation import Prepared, imports_of, prepare, pseudo_parameters
+from nearpoint.stack.preparation import Prepared, imports_of, prepare_stack, unchecked
 from nearpoint.stack.provisioning import Provisioner
 from nearpoint.stack.records import Output, Stack, StackResource
 from nearpoint.stack.types.base import Means
@@ -85,16 +85,7 @@ class Deployment:
         return max(0.0, stack.created_at + 60 * stack.timeout_minutes - self._means.services.now())
 
     async def _prepared(self, stack: Stack, revision: int) -> tuple[Prepared, Scope]:
-        pseudo = pseudo_parameters(
-            account_id=stack.account_id,
-            region=stack.region,
-            stack_name=stack.name,
-            stack_id=stack.arn,
-            notification_arns=stack.notification_arns,
-        )
-        # The parameters were checked when the stack was asked for; their patterns are not run again.
-        text = self._ledger.template(self._uuid, revision)
-        prepared = await asyncio.to_thread(prepare, text, stack.parameters, pseudo, lambda pattern, value: True)
+        prepared = await prepare_stack(stack, self._ledger.template(self._uuid, revision), unchecked)
         exports = self._ledger.exports(stack.region)
         imports = {}
         for name in imports_of(prepared):

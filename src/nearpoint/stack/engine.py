@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import msgspec
 import structlog
@@ -23,16 +22,16 @@ from nearpoint.stack.preparation import (
     capabilities_needed,
     check_capabilities,
     imports_of,
-    prepare,
-    pseudo_parameters,
+    prepare_stack,
 )
 from nearpoint.stack.records import Previous, Stack
-from nearpoint.stack.requests import DELETABLE, StackRequest, check_create, check_update
+from nearpoint.stack.requests import DELETABLE, REVIEW, StackRequest, check_create, check_update
 from nearpoint.stack.services.context import Context
 from nearpoint.stack.services.packages import sweep
 from nearpoint.stack.template import Template, parse
 from nearpoint.stack.types import ATTRIBUTES
 from nearpoint.stack.types.base import BucketOperations, Means, ObjectReader
+from nearpoint.stack.update import NO_UPDATES, Planned, plan_update
 from nearpoint.state.resources import Function
 
 log = structlog.get_logger("nearpoint.stack")
@@ -58,7 +57,7 @@ class Engine:
         self._buckets = buckets
         self._published = published
         self._matcher = matcher
-        self._lock = asyncio.Lock()
+        self.lock = asyncio.Lock()
         self._deployments: dict[str, Deployment] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -142,18 +141,44 @@ class Engine:
 
     # ------------------------------------------------------------------ asking
 
-    async def create(self, request: StackRequest) -> Stack:
-        """Start creating a stack. Raises AwsError: ValidationError, AlreadyExistsException, LimitExceededException,
+    async def create(self, request: StackRequest, *, change_set: str = "") -> Stack:
+        """Start creating a stack; `change_set` is the uuid of the one that it comes from, for a stack that is in
+        REVIEW_IN_PROGRESS. Raises AwsError: ValidationError, AlreadyExistsException, LimitExceededException,
         InsufficientCapabilitiesException."""
         check_create(request)
         assert request.template is not None
-        uuid = self.ledger.new_uuid()
+        if (known := self._same_request(request)) is not None:
+            return known
+        stack, prepared = await self.plan_create(request, "CREATE_IN_PROGRESS")
+        async with self.lock:
+            if (known := self._same_request(request)) is not None:
+                return known
+            reviewed = self.ledger.find(request.region, request.name) if change_set else None
+            if reviewed is None or reviewed.status != REVIEW:
+                self.check_room(request)
+            else:
+                stack = msgspec.structs.replace(stack, uuid=reviewed.uuid, created_at=reviewed.created_at)
+            stack = msgspec.structs.replace(
+                stack,
+                description=prepared.template.description,
+                shown_parameters=shown(prepared.template.parameters, request.parameters),
+                change_set=change_set,
+            )
+            await self.ledger.put_template(stack.uuid, stack.target, request.template)
+            await self.ledger.put_stack(stack)
+            await self.ledger.drop_change_sets(stack.uuid, keep=change_set)
+            self._start(stack)
+            return stack
+
+    async def plan_create(self, request: StackRequest, status: str) -> tuple[Stack, Prepared]:
+        """The stack as it would be written, and what would be made of it. Raises AwsError as `create`."""
+        assert request.template is not None
         stack = Stack(
-            uuid=uuid,
+            uuid=self.ledger.new_uuid(),
             name=request.name,
             region=request.region,
             account_id=self._services.account_id,
-            status="CREATE_IN_PROGRESS",
+            status=status,
             status_reason="User Initiated",
             created_at=self._services.now(),
             parameters=request.parameters,
@@ -166,28 +191,17 @@ class Engine:
             termination_protection=request.termination_protection,
             client_request_token=request.client_request_token,
         )
-        if (known := self._same_request(request)) is not None:
-            return known
-        prepared = await self._prepare(stack, request.template, self._matcher)
+        prepared = await prepare_stack(stack, request.template, self._matcher)
         check_capabilities(prepared.template, request.capabilities)
         imports_of(prepared)  # raises where a name can't be told beforehand
-        async with self._lock:
-            if (known := self._same_request(request)) is not None:
-                return known
-            existing = self.ledger.find(request.region, request.name)
-            if existing is not None:
-                raise AwsError("AlreadyExistsException", f"Stack [{request.name}] already exists", status=400)
-            if sum(1 for _ in self.ledger.live(request.region)) >= STACKS_MAX:
-                raise AwsError("LimitExceededException", f"Limit for stack has been exceeded: {STACKS_MAX}", status=400)
-            stack = msgspec.structs.replace(
-                stack,
-                description=prepared.template.description,
-                shown_parameters=shown(prepared.template.parameters, request.parameters),
-            )
-            await self.ledger.put_template(uuid, stack.target, request.template)
-            await self.ledger.put_stack(stack)
-            self._start(stack)
-            return stack
+        return stack, prepared
+
+    def check_room(self, request: StackRequest) -> None:
+        """Raises AwsError where the name is taken or there are too many stacks."""
+        if self.ledger.find(request.region, request.name) is not None:
+            raise AwsError("AlreadyExistsException", f"Stack [{request.name}] already exists", status=400)
+        if sum(1 for _ in self.ledger.live(request.region)) >= STACKS_MAX:
+            raise AwsError("LimitExceededException", f"Limit for stack has been exceeded: {STACKS_MAX}", status=400)
 
     def _same_request(self, request: StackRequest) -> Stack | None:
         if request.client_request_token is None:
@@ -197,62 +211,31 @@ class Engine:
             return stack
         return None
 
-    async def _prepare(self, stack: Stack, text: str, matcher: Matcher) -> Prepared:
-        pseudo = pseudo_parameters(
-            account_id=stack.account_id,
-            region=stack.region,
-            stack_name=stack.name,
-            stack_id=stack.arn,
-            notification_arns=stack.notification_arns,
-        )
-        return await asyncio.to_thread(prepare, text, stack.parameters, pseudo, matcher)
+    async def plan_update(self, request: StackRequest, stack: Stack) -> Planned:
+        """What the update would do. Raises AwsError as `update`."""
+        check_update(request, stack)
+        return await plan_update(stack, self.ledger.template(stack.uuid, stack.revision), request, self._matcher)
 
-    async def update(self, request: StackRequest) -> Stack:
-        """Start updating a stack. Raises AwsError: ValidationError ("No updates are to be performed." among them),
-        InsufficientCapabilitiesException."""
-        async with self._lock:
+    async def update(self, request: StackRequest, *, change_set: str = "") -> Stack:
+        """Start updating a stack; `change_set` is the uuid of the one that it comes from. Raises AwsError:
+        ValidationError ("No updates are to be performed." among them), InsufficientCapabilitiesException."""
+        async with self.lock:
             stack = self.find(request.region, request.name)
             if request.client_request_token is not None and stack.client_request_token == request.client_request_token:
                 return stack
-            check_update(request, stack)
-            before = await self._prepare(stack, self.ledger.template(stack.uuid, stack.revision), _anything)
-            text = self.ledger.template(stack.uuid, stack.revision) if request.template is None else request.template
-            strangers = [name for name in request.keep_parameters if name not in before.template.parameters]
-            if strangers:
-                raise TemplateError(f"Parameters: [{', '.join(strangers)}] do not exist in the template")
-            kept = {name: stack.parameters[name] for name in request.keep_parameters if name in stack.parameters}
-            changed = msgspec.structs.replace(
-                stack,
-                parameters={**kept, **request.parameters},
-                tags=stack.tags if request.tags is None else request.tags,
-                capabilities=request.capabilities,
-            )
-            after = await self._prepare(changed, text, self._matcher)
-            check_capabilities(after.template, request.capabilities)
-            imports_of(after)
-            if changed.tags == stack.tags and _same(before, after):
-                raise TemplateError("No updates are to be performed.")
-            switched = sorted(
-                name
-                for name, each in after.template.resources.items()
-                if name in before.graph and name in after.graph and before.template.resources[name].type != each.type
-            )
-            if switched:
-                raise TemplateError(
-                    "Update of resource type is not permitted. The new template modifies resource type of the "
-                    f"following resources: [{', '.join(switched)}]"
-                )
+            planned = await self.plan_update(request, stack)
+            if planned.changes_nothing:
+                raise TemplateError(NO_UPDATES)
             target = stack.revision + 1
-            await self.ledger.put_template(stack.uuid, target, text)
+            await self.ledger.put_template(stack.uuid, target, planned.text)
             changed = msgspec.structs.replace(
-                changed,
+                planned.stack,
                 status="UPDATE_IN_PROGRESS",
                 status_reason="User Initiated",
                 updated_at=self._services.now(),
                 target=target,
-                description=after.template.description,
-                shown_parameters=shown(after.template.parameters, changed.parameters),
                 client_request_token=request.client_request_token,
+                change_set=change_set,
                 previous=Previous(
                     parameters=stack.parameters,
                     shown_parameters=stack.shown_parameters,
@@ -263,6 +246,7 @@ class Engine:
                 ),
             )
             await self.ledger.put_stack(changed)
+            await self.ledger.drop_change_sets(stack.uuid, keep=change_set)
             self._start(changed)
             return changed
 
@@ -272,7 +256,7 @@ class Engine:
         """Start deleting; a stack that is not there, or going already, is fine. Raises ValidationError where the
         stack may not be deleted now."""
         while True:
-            async with self._lock:
+            async with self.lock:
                 stack = self.ledger.find(region, name_or_arn)
                 if stack is None or stack.status in ("DELETE_COMPLETE", "DELETE_IN_PROGRESS"):
                     return
@@ -315,30 +299,6 @@ class Engine:
 
     async def protect(self, region: str, name_or_arn: str, *, protection: bool) -> Stack:
         """Switch termination protection."""
-        async with self._lock:
+        async with self.lock:
             stack = self.find(region, name_or_arn)
             return await self.ledger.change_stack(stack.uuid, termination_protection=protection)
-
-
-def _anything(pattern: str, text: str) -> bool:
-    return True
-
-
-def _same(before: Prepared, after: Prepared) -> bool:
-    """Whether an update would change nothing: resources and outputs as declared, and all that they may look at."""
-
-    def view(prepared: Prepared) -> tuple[Any, ...]:
-        template, scope = prepared.template, prepared.scope
-        resources = {
-            name: (each.type, each.properties, each.deletion_policy, each.update_replace_policy, each.depends_on)
-            for name, each in template.resources.items()
-            if name in prepared.graph
-        }
-        outputs = {
-            name: (each.value, each.description, each.export_name)
-            for name, each in template.outputs.items()
-            if each.condition is None or scope.conditions[each.condition]
-        }
-        return resources, outputs, dict(scope.parameters), dict(scope.conditions), dict(scope.mappings)
-
-    return view(before) == view(after)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from nearpoint.stack.errors import TemplateError
-from nearpoint.stack.records import Stack, StackEvent, StackResource, StackTemplate, packed
+from nearpoint.stack.records import ChangeSet, Stack, StackEvent, StackResource, StackTemplate, packed
 from nearpoint.state.store import State
 
 EVENTS_MAX = 2000  # of one stack; the oldest go first
@@ -32,6 +32,10 @@ class Ledger:
             self._resources.setdefault(resource.uuid, {})[resource.logical_id] = resource
         for event in state.list(StackEvent):
             self._events.setdefault(event.uuid, []).append(event)
+
+    def now(self) -> float:
+        """Unix seconds."""
+        return self._now()
 
     def new_uuid(self) -> str:
         return str(uuids.UUID(bytes=self._random_bytes(16), version=4))
@@ -84,6 +88,26 @@ class Ledger:
     def events(self, uuid: str) -> list[StackEvent]:
         """Newest first."""
         return list(reversed(self._events.get(uuid, [])))
+
+    def change_sets(self, uuid: str) -> list[ChangeSet]:
+        """Those of a stack, oldest first."""
+        found = [each for each in self._state.list(ChangeSet) if each.stack_uuid == uuid]
+        return sorted(found, key=lambda each: (each.created_at, each.uuid))
+
+    def change_set(self, uuid: str) -> ChangeSet | None:
+        return self._state.get(ChangeSet, uuid)
+
+    async def put_change_set(self, change_set: ChangeSet) -> None:
+        await self._state.put(change_set)
+
+    async def drop_change_set(self, change_set: ChangeSet) -> None:
+        await self._state.delete(change_set)
+
+    async def drop_change_sets(self, uuid: str, *, keep: str = "") -> None:
+        """Forget those of a stack but one, as CloudFormation does once the stack is changed."""
+        for each in self.change_sets(uuid):
+            if each.uuid != keep:
+                await self._state.delete(each)
 
     async def put_template(self, uuid: str, revision: int, text: str) -> None:
         try:
@@ -157,7 +181,7 @@ class Ledger:
             await self._state.delete(events.pop(0))
 
     async def prune(self) -> None:
-        """Forget stacks deleted long ago, and templates of stacks that never came to be."""
+        """Forget stacks deleted long ago, templates of stacks that never came to be, change sets of deleted ones."""
         deleted = [each for each in self.stacks() if each.status == "DELETE_COMPLETE"]
         deleted.sort(key=lambda each: -(each.deleted_at or 0))
         oldest = self._now() - DELETED_KEPT_S
@@ -168,6 +192,10 @@ class Ledger:
                 for resource in self._resources.pop(stack.uuid, {}).values():
                     await self._state.delete(resource)
                 await self._state.delete(stack)
+        for change_set in self._state.list(ChangeSet):
+            owner = self._state.get(Stack, change_set.stack_uuid)
+            if owner is None or owner.status == "DELETE_COMPLETE":
+                await self._state.delete(change_set)
         known = {each.uuid for each in self._state.list(Stack)}
         for template in self._state.list(StackTemplate):
             if template.uuid not in known:

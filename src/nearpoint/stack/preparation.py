@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from nearpoint.awsproto.errors import AwsError
 from nearpoint.stack import parameters, plan
 from nearpoint.stack.intrinsics import Scope, evaluate
 from nearpoint.stack.parameters import Matcher
+from nearpoint.stack.records import Stack
 from nearpoint.stack.references import references
 from nearpoint.stack.template import Template, decide, parse
 from nearpoint.stack.types import ATTRIBUTES, TYPES
@@ -53,6 +55,23 @@ def prepare(
     graph = plan.dependencies(template, conditions)
     scope = Scope(parameters=scope.parameters, pseudo=scope.pseudo, mappings=scope.mappings, conditions=conditions)
     return Prepared(template=template, graph=graph, scope=scope)
+
+
+async def prepare_stack(stack: Stack, text: str, matcher: Matcher = parameters.matches) -> Prepared:
+    """`prepare` with the stack's parameters and pseudo parameters, beside the loop. Raises TemplateError."""
+    pseudo = pseudo_parameters(
+        account_id=stack.account_id,
+        region=stack.region,
+        stack_name=stack.name,
+        stack_id=stack.arn,
+        notification_arns=stack.notification_arns,
+    )
+    return await asyncio.to_thread(prepare, text, stack.parameters, pseudo, matcher)
+
+
+def unchecked(pattern: str, text: str) -> bool:
+    """The matcher for parameters that were checked when they were given: their patterns are not run again."""
+    return True
 
 
 def imports_of(prepared: Prepared) -> list[str]:

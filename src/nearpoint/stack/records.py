@@ -76,6 +76,7 @@ class Stack(Resource, frozen=True, kw_only=True):
     outputs: tuple[Output, ...] = ()
     imports: tuple[str, ...] = ()
     retain: tuple[str, ...] = ()
+    change_set: str = ""  # the one that the last creation or update came from
     previous: Previous | None = None
 
     @property
@@ -98,6 +99,70 @@ class StackTemplate(Resource, frozen=True, kw_only=True):
     @property
     def id(self) -> str:
         return f"{self.uuid}.{self.revision}"
+
+    @property
+    def text(self) -> str:
+        return zlib.decompress(self.text_zlib).decode()
+
+
+class PropertyChange(Struct, frozen=True, kw_only=True):
+    """One thing that changes about a resource, and why; words of `ResourceChangeDetail`. `name` is the property's,
+    where `attribute` is `Properties` or `Tags`."""
+
+    attribute: str
+    name: str | None = None
+    recreation: str = "Never"
+    evaluation: str = "Static"
+    source: str = "DirectModification"
+    entity: str | None = None
+
+
+class ResourceChange(Struct, frozen=True, kw_only=True):
+    """What a change set would do to a resource; words of CloudFormation's `ResourceChange`."""
+
+    action: str
+    logical_id: str
+    type: str
+    physical_id: str | None = None
+    replacement: str | None = None
+    policy_action: str | None = None
+    details: tuple[PropertyChange, ...] = ()
+
+    @property
+    def scope(self) -> list[str]:
+        return sorted({detail.attribute for detail in self.details})
+
+
+class ChangeSet(Resource, frozen=True, kw_only=True):
+    """A change set: the whole request, so that carrying it out asks nothing more, and what it would change.
+
+    `base_updated_at` is the stack's `updated_at` when it was made: later, it is obsolete.
+    """
+
+    KIND: ClassVar[str] = "stack-change-set"
+    uuid: str
+    stack_uuid: str
+    name: str
+    kind: str  # CREATE or UPDATE
+    status: str
+    status_reason: str | None = None
+    description: str | None = None
+    created_at: float
+    base_updated_at: float | None = None
+    client_token: str | None = None
+    text_zlib: bytes
+    parameters: dict[str, str] = field(default_factory=dict)
+    shown_parameters: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    capabilities: tuple[str, ...] = ()
+    on_failure: str | None = None
+    notification_arns: tuple[str, ...] = ()
+    role_arn: str | None = None
+    changes: tuple[ResourceChange, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.uuid
 
     @property
     def text(self) -> str:

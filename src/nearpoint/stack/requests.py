@@ -13,13 +13,14 @@ from nearpoint.stack.records import Stack
 STACK_NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")
 INLINE_BYTES_MAX = 51_200  # CloudFormation quotas: a template in the call itself
 TAGS_MAX = 50
+REVIEW = "REVIEW_IN_PROGRESS"  # a stack that so far is only asked for, by a change set
 ON_FAILURE = ("ROLLBACK", "DELETE", "DO_NOTHING")
 UPDATABLE = (
     "CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE",
 )  # fmt: skip
 DELETABLE = (
     *UPDATABLE, "CREATE_FAILED", "CREATE_IN_PROGRESS", "DELETE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED",
-    "UPDATE_FAILED", "UPDATE_ROLLBACK_FAILED",
+    "UPDATE_FAILED", "UPDATE_ROLLBACK_FAILED", REVIEW,
 )  # fmt: skip
 
 
