@@ -84,16 +84,17 @@ class View:
 
     def policies_of(self, identity: Identity) -> tuple[Policy, ...]:
         """The identity policies of a caller. A policy that cannot be read denies everything."""
-        if identity.role_arn is None:
+        if identity.role_arn is None and identity.principal_arn.endswith(ROOT_SUFFIX):
             administrator = managed_policy(_ADMINISTRATOR)
             assert administrator is not None
-            return (administrator,) if identity.principal_arn.endswith(ROOT_SUFFIX) else ()
-        kept = self._policies.get(identity.role_arn)
+            return (administrator,)
+        arn = identity.role_arn or identity.principal_arn  # a user's policies are kept under the user's ARN
+        kept = self._policies.get(arn)
         if kept is None:
-            role = self.snapshot.roles.get(identity.role_arn)
+            role = self.snapshot.roles.get(arn)
             if role is None:
                 return ()
-            kept = self._policies[identity.role_arn] = (role, _compile_role(role))
+            kept = self._policies[arn] = (role, _compile_role(role))
         return kept[1]
 
 

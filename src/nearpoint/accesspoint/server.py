@@ -27,7 +27,7 @@ from nearpoint.accesspoint.failover import Failover, Incoming
 from nearpoint.accesspoint.fleet import Fleet
 from nearpoint.accesspoint.known import KnownCallers
 from nearpoint.accesspoint.prober import Prober
-from nearpoint.accesspoint.routes import Route, RouteTable, address_of
+from nearpoint.accesspoint.routes import Address, Route, RouteTable, address_of
 from nearpoint.awsproto import xml
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.awsproto.service import load_service
@@ -68,14 +68,19 @@ class AccessPointNode:
         clock_s: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
         new_request_id: Callable[[], str] = _new_request_id,
+        find_address: Callable[[str, str], Address | None] = address_of,
     ) -> None:
-        """`stores` are reached from this location, by region. `clock` is wall time, `clock_s` monotonic seconds."""
+        """`stores` are reached from this location, by region. `clock` is wall time, `clock_s` monotonic seconds.
+
+        `find_address` says which access point a Host and path name, where there are more names than AWS's.
+        """
         self.location = location
         self._snapshot = snapshot
         self._stores = dict(stores)
         self._clock = clock
         self._draw = draw
         self._new_request_id = new_request_id
+        self._find_address = find_address
         self._s3 = load_service("s3")
         self.fleet = Fleet(self._stores)
         self._clock_s = clock_s
@@ -120,7 +125,7 @@ class AccessPointNode:
             caller = authenticate(request, view.snapshot, now)
             if request.query:
                 self._known.remember(request, caller, view.snapshot)
-        address = address_of(request.host, request.path)
+        address = self._find_address(request.host, request.path)
         table = None if address is None else view.table(address.alias)
         if address is None or table is None:
             raise AwsError("NoSuchAccessPoint")
