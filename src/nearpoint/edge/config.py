@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from nearpoint.edge.access_control import AccessControl, compile_access_control
 from nearpoint.edge.behavior import PathPattern, compile_pattern
+from nearpoint.edge.geo import GeoRestriction, compile_restriction
 from nearpoint.edge.managed import MANAGED_POLICIES
 from nearpoint.edge.policies import (
     ALL,
@@ -23,6 +25,9 @@ from nearpoint.edge.policies import (
     ttl_of,
 )
 from nearpoint.edge.properties import ConfigError, flag_of, list_of, number_of, required_text, text_of, texts_of
+from nearpoint.edge.references import References
+from nearpoint.edge.response_headers import ResponseHeaders, check_policy, compile_response_headers
+from nearpoint.edge.signed_url import Key
 
 EventType = Literal["viewer-request", "origin-request", "origin-response", "viewer-response"]
 EVENT_TYPES: tuple[EventType, ...] = ("viewer-request", "origin-request", "origin-response", "viewer-response")
@@ -57,16 +62,29 @@ class Origin:
     connection_attempts: int = 3
     read_timeout_s: float = 30
     keepalive_timeout_s: float = 5
-    access_control_id: str | None = None
+    access_control: AccessControl | None = None
     access_identity: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Failover:
+    """The second member of an origin group, and on which statuses of the first it is asked."""
+
+    origin: Origin
+    statuses: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Behavior:
-    """How requests whose path matches are served. `pattern` is None for the default behavior."""
+    """How requests whose path matches are served.
+
+    `pattern` is None for the default behavior. `keys`: those that may have signed the URL or cookies of a request, by
+    id; None: nothing need be signed.
+    """
 
     pattern: PathPattern | None
     origin: Origin
+    failover: Failover | None = None
     viewer_protocol: Literal["allow-all", "https-only", "redirect-to-https"] = "allow-all"
     allowed_methods: frozenset[str] | None = READ_METHODS  # None: every method
     cached_methods: frozenset[str] = READ_METHODS
@@ -74,6 +92,8 @@ class Behavior:
     forward: Forwarding
     compress: bool = False
     functions: Mapping[EventType, Association]
+    response_headers: ResponseHeaders | None = None
+    keys: Mapping[str, Key] | None = None
 
     @property
     def name(self) -> str:
@@ -102,33 +122,36 @@ class Distribution:
     default_root_object: str = ""
     behaviors: tuple[Behavior, ...]  # in order, the default behavior last
     errors: Mapping[int, ErrorResponse]
+    geo: GeoRestriction | None = None
     standalone: bool = False
 
 
 def compile_distribution(
-    *, distribution_id: str, domain: str, config: Mapping[str, Any], policies: Policies | None = None
+    *, distribution_id: str, domain: str, config: Mapping[str, Any], references: References | None = None
 ) -> Distribution:
-    """Compile one DistributionConfig. `policies` are the account's own cache and origin request policies by id.
+    """Compile one DistributionConfig. `references` are what the account has made and the configuration names.
 
     Raises ConfigError, which names the property at fault.
     """
-    known = {**MANAGED_POLICIES, **(policies or {})}
+    known = references if references is not None else References()
+    known = replace(known, policies={**MANAGED_POLICIES, **known.policies})
     origins: dict[str, Origin] = {}
     for at, item in enumerate(list_of(config, "Origins", "")):
-        origin = _origin(item, f"Origins[{at}]")
+        origin = _origin(item, f"Origins[{at}]", known)
         if origin.id in origins:
             raise ConfigError(f"Origins[{at}].Id", f"{origin.id!r} is used twice")
         origins[origin.id] = origin
     if not origins:
         raise ConfigError("Origins", "at least one origin is required")
+    targets = _targets(config, origins)
     behaviors = [
-        _behavior(item, f"CacheBehaviors[{at}]", origins, known)
+        _behavior(item, f"CacheBehaviors[{at}]", targets, known)
         for at, item in enumerate(list_of(config, "CacheBehaviors", ""))
     ]
     default = config.get("DefaultCacheBehavior")
     if not isinstance(default, Mapping):
         raise ConfigError("DefaultCacheBehavior", "is required")
-    behaviors.append(_behavior(default, "DefaultCacheBehavior", origins, known))
+    behaviors.append(_behavior(default, "DefaultCacheBehavior", targets, known))
     aliases = [*texts_of(config, "Aliases", ""), *texts_of(config, "CNAMEs", "")]
     return Distribution(
         id=distribution_id,
@@ -142,6 +165,7 @@ def compile_distribution(
             for at, item in enumerate(list_of(config, "CustomErrorResponses", ""))
             for error in [_error_response(item, f"CustomErrorResponses[{at}]")]
         },
+        geo=compile_restriction(config),
     )
 
 
@@ -181,7 +205,34 @@ def with_origin_timeouts(distribution: Distribution, *, connect_s: float, read_s
     return replace(distribution, behaviors=tuple(changed(behavior) for behavior in distribution.behaviors))
 
 
-def _origin(item: Any, where: str) -> Origin:
+Targets = Mapping[str, tuple[Origin, Failover | None]]  # by the id of an origin or an origin group
+
+
+def _targets(config: Mapping[str, Any], origins: Mapping[str, Origin]) -> Targets:
+    targets: dict[str, tuple[Origin, Failover | None]] = {id: (origin, None) for id, origin in origins.items()}
+    for at, item in enumerate(list_of(config, "OriginGroups", "") if config.get("OriginGroups") else ()):
+        where = f"OriginGroups[{at}]"
+        members = [required_text(member, "OriginId", where) for member in list_of(item, "Members", where)]
+        if len(members) != 2 or not set(members) <= set(origins):
+            raise ConfigError(f"{where}.Members", "must be two of the origins")
+        criteria = item.get("FailoverCriteria") or {}
+        statuses = frozenset(int(code) for code in texts_of(criteria, "StatusCodes", where))
+        failover = Failover(origin=origins[members[1]], statuses=statuses)
+        targets[required_text(item, "Id", where)] = (origins[members[0]], failover)
+    return targets
+
+
+def _access_control(item: Mapping[str, Any], where: str, known: References) -> AccessControl | None:
+    control_id = text_of(item, "OriginAccessControlId", "", where)
+    if not control_id:
+        return None
+    control = known.access_controls.get(control_id)
+    if control is None:
+        raise ConfigError(f"{where}.OriginAccessControlId", f"no origin access control has the id {control_id!r}")
+    return compile_access_control(control, "OriginAccessControlConfig")
+
+
+def _origin(item: Any, where: str, known: References) -> Origin:
     if not isinstance(item, Mapping):
         raise ConfigError(where, "must be an object")
     custom = item.get("CustomOriginConfig")
@@ -205,7 +256,7 @@ def _origin(item: Any, where: str) -> Origin:
         ),
         connect_timeout_s=number_of(item, "ConnectionTimeout", 10, where, between=(1, 10)),
         connection_attempts=int(number_of(item, "ConnectionAttempts", 3, where, between=(1, 3))),
-        access_control_id=text_of(item, "OriginAccessControlId", "", where) or None,
+        access_control=_access_control(item, where, known),
         access_identity=text_of(s3, "OriginAccessIdentity", "", where) if isinstance(s3, Mapping) else "",
     )
     if custom is None:
@@ -228,12 +279,14 @@ def _origin(item: Any, where: str) -> Origin:
     )
 
 
-def _behavior(item: Any, where: str, origins: Mapping[str, Origin], policies: Policies) -> Behavior:
+def _behavior(item: Any, where: str, targets: Targets, known: References) -> Behavior:
+    policies = known.policies
     if not isinstance(item, Mapping):
         raise ConfigError(where, "must be an object")
     target = required_text(item, "TargetOriginId", where)
-    if target not in origins:
-        raise ConfigError(f"{where}.TargetOriginId", f"no origin has the id {target!r}")
+    if target not in targets:
+        raise ConfigError(f"{where}.TargetOriginId", f"no origin or origin group has the id {target!r}")
+    origin, failover = targets[target]
     viewer_protocol = required_text(item, "ViewerProtocolPolicy", where)
     if viewer_protocol not in ("allow-all", "https-only", "redirect-to-https"):
         raise ConfigError(
@@ -262,7 +315,8 @@ def _behavior(item: Any, where: str, origins: Mapping[str, Origin], policies: Po
         pattern = compile_pattern(required_text(item, "PathPattern", where))
     return Behavior(
         pattern=pattern,
-        origin=origins[target],
+        origin=origin,
+        failover=failover,
         viewer_protocol=viewer_protocol,  # type: ignore[arg-type]
         allowed_methods=allowed,
         cached_methods=cached,
@@ -270,7 +324,29 @@ def _behavior(item: Any, where: str, origins: Mapping[str, Origin], policies: Po
         forward=forward,
         compress=flag_of(item, "Compress", False, where),
         functions=_functions(item, where),
+        response_headers=_response_headers(item, where, policies),
+        keys=_keys(item, where, known),
     )
+
+
+def _response_headers(item: Mapping[str, Any], where: str, policies: Policies) -> ResponseHeaders | None:
+    policy_id = text_of(item, "ResponseHeadersPolicyId", "", where)
+    if not policy_id:
+        return None
+    return compile_response_headers(check_policy(policies.get(policy_id), where, policy_id))
+
+
+def _keys(item: Mapping[str, Any], where: str, known: References) -> Mapping[str, Key] | None:
+    groups = texts_of(item, "TrustedKeyGroups", where)
+    if not groups:
+        return None
+    keys: dict[str, Key] = {}
+    for group in groups:
+        # A group that is gone admits nobody; it must not open what it closed.
+        if group not in known.key_groups:
+            raise ConfigError(f"{where}.TrustedKeyGroups", f"no key group has the id {group!r}")
+        keys.update(known.key_groups[group])
+    return keys
 
 
 def _functions(item: Mapping[str, Any], where: str) -> dict[EventType, Association]:
