@@ -9,6 +9,7 @@ from nearpoint.signing.claim import read_claim
 from nearpoint.signing.regionset import is_region_set, region_set_matches
 from nearpoint.signing.sign import (
     EXPIRES_S_MAX,
+    V4Signer,
     inspect_presign_v4,
     inspect_presign_v4a,
     inspect_v4,
@@ -45,6 +46,7 @@ __all__ = [
     "SignatureError",
     "IncompleteBodyError",
     "sign_v4",
+    "V4Signer",
     "sign_v4a",
     "presign_v4",
     "presign_v4a",

@@ -6,6 +6,7 @@ S3 API Reference, "Authenticating requests" (header and query); codes and messag
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from nearpoint.signing import canonical
 from nearpoint.signing.regionset import is_region_set
@@ -32,9 +33,16 @@ HEADER_BYTES_MAX = 64 * 1024
 QUERY_BYTES_MAX = 32 * 1024
 SIGNED_HEADERS_MAX = 128
 
+# Requests of the same minutes and callers repeat these parts; longer texts are parsed every time.
+_REMEMBERED = 512
+_REMEMBERED_CHARACTERS = 256
+
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _REQUIRED = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-Date", "X-Amz-SignedHeaders")
-_AT_MOST_ONCE = ("authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token", "x-amz-region-set")
+_AT_MOST_ONCE = frozenset(
+    {"authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token", "x-amz-region-set"}
+)
+_OF_QUERY_FORM = frozenset({"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"})
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -69,10 +77,13 @@ def _index(message: Message) -> dict[str, list[str]]:
         raise SignatureError("InvalidURI", "Couldn't parse the specified URI.")
     headers: dict[str, list[str]] = {}
     for name, value in message.headers:
-        headers.setdefault(name.lower(), []).append(value)
-    for name in _AT_MOST_ONCE:
-        if len(headers.get(name, ())) > 1:
-            raise _invalid_argument(f"The {name} header may be given only once.", name)
+        lowered = name.lower()
+        if lowered not in headers:
+            headers[lowered] = [value]
+        elif lowered in _AT_MOST_ONCE:
+            raise _invalid_argument(f"The {lowered} header may be given only once.", lowered)
+        else:
+            headers[lowered].append(value)
     return headers
 
 
@@ -83,9 +94,12 @@ def _first(headers: Mapping[str, list[str]], name: str) -> str | None:
 
 def parse_timestamp(text: str) -> datetime | None:
     """`yyyymmddThhmmssZ` as a time, or None."""
-    if len(text) != 16 or text[8] != "T" or text[15] != "Z" or not (text[:8] + text[9:15]).isdecimal():
-        return None
-    if not text.isascii():
+    return _parse_timestamp(text) if len(text) == 16 else None
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _parse_timestamp(text: str) -> datetime | None:
+    if text[8] != "T" or text[15] != "Z" or not (text[:8] + text[9:15]).isdecimal() or not text.isascii():
         return None
     try:
         return datetime(
@@ -147,7 +161,27 @@ class _Scope:
             )
 
 
+def _scope(credential: str, *, v4a: bool, signed_at: datetime) -> _Scope:
+    if len(credential) > _REMEMBERED_CHARACTERS:
+        return _Scope(credential, v4a=v4a, signed_at=signed_at)
+    return _remembered_scope(credential, v4a, signed_at)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _remembered_scope(credential: str, v4a: bool, signed_at: datetime) -> _Scope:
+    return _Scope(credential, v4a=v4a, signed_at=signed_at)
+
+
 def _names(text: str) -> tuple[str, ...] | None:
+    return _remembered_names(text) if len(text) <= _REMEMBERED_CHARACTERS else _split_names(text)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _remembered_names(text: str) -> tuple[str, ...] | None:
+    return _split_names(text)
+
+
+def _split_names(text: str) -> tuple[str, ...] | None:
     names = tuple(text.lower().split(";"))
     if len(names) > SIGNED_HEADERS_MAX or not all(names) or len(set(names)) != len(names):
         return None
@@ -194,7 +228,7 @@ def _from_header(authorization: str, headers: Mapping[str, list[str]]) -> Claim:
         if not parts.get(name):
             raise _header_malformed(f"missing {name}.")
     signed_at = _signed_at(headers)
-    scope = _Scope(parts["Credential"], v4a=v4a, signed_at=signed_at)
+    scope = _scope(parts["Credential"], v4a=v4a, signed_at=signed_at)
     if scope.problem is not None:
         raise _header_malformed(scope.problem)
     names = _names(parts["SignedHeaders"])
@@ -246,7 +280,7 @@ def _from_query(parameters: list[tuple[str, str]], headers: Mapping[str, list[st
     signed_at = parse_timestamp(given["X-Amz-Date"])
     if signed_at is None:
         raise _query_malformed("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
-    scope = _Scope(given["X-Amz-Credential"], v4a=v4a, signed_at=signed_at)
+    scope = _scope(given["X-Amz-Credential"], v4a=v4a, signed_at=signed_at)
     if scope.problem is not None:
         raise _query_malformed(f"Error parsing the X-Amz-Credential parameter; {scope.problem}")
     names = _names(given["X-Amz-SignedHeaders"])
@@ -309,7 +343,7 @@ def read_claim(message: Message) -> Claim | None:
             for name, value in canonical.query_parameters(message.query)
         ]
     names = {name for name, _ in parameters}
-    in_query = not names.isdisjoint({"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"})
+    in_query = bool(names) and not names.isdisjoint(_OF_QUERY_FORM)
     if authorization is not None:
         if in_query or {"AWSAccessKeyId", "Signature"} <= names:
             raise _invalid_argument(

@@ -56,7 +56,7 @@ def _timestamp(now: datetime) -> str:
         if now.tzinfo is None:
             raise ValueError("now must carry a time zone")
         now = now.astimezone(UTC)
-    return canonical.timestamp(now)
+    return canonical.timestamp(now.replace(microsecond=0))
 
 
 def _fields(message: Message) -> dict[str, str]:
@@ -75,7 +75,7 @@ def _fields(message: Message) -> dict[str, str]:
 class _Signer:
     """Whose signature, for where and when: what SigV4 and SigV4A do differently. `region` is None for SigV4A."""
 
-    __slots__ = ("_credentials", "_region", "algorithm", "credential", "extra", "scope", "service", "timestamp")
+    __slots__ = ("_credentials", "_key", "_region", "algorithm", "credential", "extra", "scope", "service", "timestamp")
 
     def __init__(
         self,
@@ -88,6 +88,7 @@ class _Signer:
     ) -> None:
         self._credentials = credentials
         self._region = region
+        self._key: bytes | None = None
         self.service = service
         self.timestamp = _timestamp(now)
         self.extra: list[tuple[str, str]] = []
@@ -110,7 +111,9 @@ class _Signer:
         if self._region is None:
             digest = hashlib.sha256(text.encode("latin-1")).digest()
             return keys.v4a_key(who.access_key_id, who.secret_key).sign(digest).hex()
-        key = keys.v4_key(who.secret_key, self.timestamp[:8], self._region, self.service)
+        key = self._key
+        if key is None:
+            key = self._key = keys.v4_key(who.secret_key, self.timestamp[:8], self._region, self.service)
         return hmac.digest(key, text.encode("latin-1"), "sha256").hex()
 
 
@@ -196,6 +199,25 @@ def inspect_v4a(
 ) -> Inspection:
     """`sign_v4a` with its three checkpoints."""
     return _in_headers(message, _Signer(credentials, service, now, region_set=region_set), payload_hash)
+
+
+class V4Signer:
+    """`sign_v4` for many requests with one key to one place: what they share is computed once a second."""
+
+    __slots__ = ("_credentials", "_region", "_service", "_signer")
+
+    def __init__(self, credentials: Credentials, *, region: str, service: str = "s3") -> None:
+        self._credentials = credentials
+        self._region = region
+        self._service = service
+        self._signer: _Signer | None = None
+
+    def sign(self, message: Message, *, now: datetime, payload_hash: str) -> list[tuple[str, str]]:
+        """As `sign_v4`."""
+        signer = self._signer
+        if signer is None or signer.timestamp != _timestamp(now):
+            signer = self._signer = _Signer(self._credentials, self._service, now, region=self._region)
+        return _in_headers(message, signer, payload_hash).headers
 
 
 def sign_v4(

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SKEW_S_MAX = 900  # S3 API Reference, RequestTimeTooSkewed: 15 minutes
 
+_SKEW = timedelta(seconds=SKEW_S_MAX)
+
 _MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your key and signing method."
 )
@@ -59,7 +61,7 @@ def _refuse_scope(claim: Claim, why: str, region: str | None) -> None:
 
 
 def _check_time(claim: Claim, now: datetime) -> None:
-    skew = timedelta(seconds=SKEW_S_MAX)
+    skew = _SKEW
     if claim.expires_s is None:
         if abs(now - claim.signed_at) > skew:
             raise SignatureError(
@@ -87,12 +89,18 @@ def _check_time(claim: Claim, now: datetime) -> None:
         )
 
 
-def _check_signed_headers(claim: Claim, message: Message) -> None:
-    signed = frozenset(claim.signed_headers)
-    missing = set() if "host" in signed else {"host"}
-    for name, _ in message.headers:
+def _signed_fields(claim: Claim, message: Message) -> list[tuple[str, str]]:
+    """The fields that the signature covers, sorted. Raises SignatureError when one that must be signed is not."""
+    values: dict[str, str | None] = dict.fromkeys(claim.signed_headers)
+    missing = set() if "host" in values else {"host"}
+    for name, value in message.headers:
         lowered = name.lower()
-        if lowered in signed or not (lowered.startswith("x-amz-") or lowered == "content-md5"):
+        if lowered in values:
+            before = values[lowered]
+            clean = canonical.header_value(value)
+            values[lowered] = clean if before is None else f"{before},{clean}"
+            continue
+        if not lowered.startswith("x-amz-") and lowered != "content-md5":
             continue
         # S3 takes a presigned request's unsigned x-amz-content-sha256 for the payload hash, so the signature fails by
         # itself; other services let a session token be added after signing (IAM User Guide).
@@ -107,15 +115,7 @@ def _check_signed_headers(claim: Claim, message: Message) -> None:
             "There were headers present in the request which were not signed",
             {"HeadersNotSigned": ", ".join(sorted(missing))},
         )
-
-
-def _fields(claim: Claim, message: Message) -> list[tuple[str, str]]:
-    values: dict[str, list[str]] = {name: [] for name in claim.signed_headers}
-    for name, value in message.headers:
-        signed = values.get(name.lower())
-        if signed is not None:
-            signed.append(canonical.header_value(value))
-    return [(name, ",".join(values[name])) for name in sorted(values)]
+    return [(name, values[name] or "") for name in sorted(values)]
 
 
 def _paths_and_queries(claim: Claim, message: Message) -> list[tuple[str, str]]:
@@ -124,17 +124,19 @@ def _paths_and_queries(claim: Claim, message: Message) -> list[tuple[str, str]]:
     S3 decodes and encodes anew; botocore signs the wire's own escapes in both, awscrt in the path. Each names the bytes
     that were sent.
     """
-    parameters = canonical.query_parameters(message.query)
-    if claim.form == "query":
-        parameters = [item for item in parameters if canonical.decode(item[0]) != b"X-Amz-Signature"]
     if claim.service in S3_SERVICES:
         path = canonical.path_of_s3(message.path)
         as_sent = message.path or "/"
     else:
         path = as_sent = canonical.path_of_others(message.path)
+    paths = [path] if path == as_sent else [path, as_sent]
+    if not message.query:
+        return [(path, "") for path in paths]
+    parameters = canonical.query_parameters(message.query)
+    if claim.form == "query":
+        parameters = [item for item in parameters if canonical.decode(item[0]) != b"X-Amz-Signature"]
     query = canonical.query_of(parameters)
     query_as_sent = canonical.query_as_sent(parameters)
-    paths = [path] if path == as_sent else [path, as_sent]
     queries = [query] if query == query_as_sent else [query, query_as_sent]
     return [(path, query) for path in paths for query in queries]
 
@@ -164,7 +166,7 @@ def verify(
         raise ValueError("this request doesn't state its payload hash: give it")
     _check_scope(claim, region, service)
     _check_time(claim, now)
-    _check_signed_headers(claim, message)
+    fields = _signed_fields(claim, message)
     stated = claim.payload_hash or payload_hash or ""
     if payload_hash is not None and len(stated) == 64 and stated != payload_hash:
         raise SignatureError(
@@ -174,7 +176,6 @@ def verify(
         )
     timestamp = canonical.timestamp(claim.signed_at)
     day = timestamp[:8]
-    fields = _fields(claim, message)
     public = None
     if claim.region is None:
         algorithm, scope = ECDSA_ALGORITHM, f"{day}/{claim.service}/aws4_request"
