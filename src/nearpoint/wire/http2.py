@@ -384,7 +384,7 @@ class Http2Connection(asyncio.Protocol):
         state = self._state(stream_id)
         if self._refused(TABLE[state, HEADERS], stream_id):
             return
-        if state is State.OPEN:
+        if state is not State.IDLE:
             self._on_trailers(self._streams[stream_id], fields, complete=complete)
             return
         try:
@@ -650,7 +650,8 @@ class Http2Connection(asyncio.Protocol):
         finished, self._sender.finished = self._sender.finished, []
         for stream in finished:
             if stream.state is State.OPEN:
-                self._reset(stream.id, Code.NO_ERROR, counted=False)
+                stream.state = State.HALF_CLOSED_LOCAL
+                stream.since = self._server.ticker.now
             elif stream.live:
                 self._close_stream(stream, State.CLOSED)
 
@@ -678,7 +679,8 @@ class Http2Connection(asyncio.Protocol):
         if size > len(data):
             self.consumed(stream, size - len(data))
         stream.received_bytes += len(data)
-        stream.since = self._server.ticker.now
+        if stream.live:
+            stream.since = self._server.ticker.now
         body = stream.body
         most = self._server.limits.body_bytes_max
         declared = stream.head.length
@@ -703,6 +705,9 @@ class Http2Connection(asyncio.Protocol):
         declared = stream.head.length
         if declared is not None and declared != stream.received_bytes:
             raise MalformedError("a body that is not as long as declared")
+        if stream.state is State.HALF_CLOSED_LOCAL:
+            self._close_stream(stream, State.CLOSED)
+            return
         stream.state = State.HALF_CLOSED_REMOTE
         if stream.body is not None:
             stream.body.end()
@@ -752,6 +757,8 @@ class Http2Connection(asyncio.Protocol):
             self._on_window_update(stream_id, payload)
         elif kind == frames.RST_STREAM:
             frames.read_long(payload)
+            if not stream_id:
+                raise ConnectionFault(Code.PROTOCOL_ERROR, "RST_STREAM on stream 0")
             if not self._refused(TABLE[self._state(stream_id), kind], stream_id):
                 self._close_stream(self._streams[stream_id], State.CLOSED)
                 self._count_reset()
@@ -955,7 +962,10 @@ class Http2Connection(asyncio.Protocol):
         for stream in list(self._streams.values()):
             waited_s = now - stream.since
             body = stream.body
-            if stream.pending:
+            if stream.state is State.HALF_CLOSED_LOCAL:
+                if waited_s > LINGER_S:
+                    self._reset(stream.id, Code.NO_ERROR, counted=False)
+            elif stream.pending:
                 if waited_s > limits.write_timeout_s:
                     self._reset(stream.id, Code.CANCEL, counted=False)
             elif body is not None and body.awaited and not body.ended and waited_s > limits.body_timeout_s:

@@ -1,8 +1,9 @@
 """The states of a stream, as seen by a server, and what a frame means in each (RFC 9113 §5.1).
 
-There is no "half-closed (local)": a response that ends before its request ends in RST_STREAM(NO_ERROR) at once
-(§8.1), so that the client need not send what nobody reads. "Reset" is a closed stream that this end has reset so
-lately that frames for it may still be under way; they are ignored.
+A response may end before its request ("half-closed (local)"). What still comes is dropped, and after a while the
+client is told to stop with RST_STREAM(NO_ERROR) (§8.1); not at once, since curl 7.88 then forgets the response.
+"Reset" is a closed stream that this end has reset so lately that frames for it may still be under way; they are
+ignored.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class State(Enum):
     IDLE = auto()
     OPEN = auto()
     HALF_CLOSED_REMOTE = auto()  # the request is complete
+    HALF_CLOSED_LOCAL = auto()  # the response is complete
     RESET = auto()
     CLOSED = auto()
 
@@ -41,12 +43,13 @@ class Verdict(Enum):
 
 _TAKE, _IGNORE = Verdict.TAKE, Verdict.IGNORE
 
-# Frame types across: DATA, HEADERS, RST_STREAM, WINDOW_UPDATE. HEADERS on an open stream are trailers.
+# Frame types across: DATA, HEADERS, RST_STREAM, WINDOW_UPDATE. HEADERS on a stream that is open are trailers.
 _COLUMNS = (frames.DATA, frames.HEADERS, frames.RST_STREAM, frames.WINDOW_UPDATE)
 _ROWS: dict[State, tuple[Verdict, Verdict, Verdict, Verdict]] = {
     State.IDLE: (Verdict.CONNECTION_PROTOCOL, _TAKE, Verdict.CONNECTION_PROTOCOL, Verdict.CONNECTION_PROTOCOL),
     State.OPEN: (_TAKE, _TAKE, _TAKE, _TAKE),
     State.HALF_CLOSED_REMOTE: (Verdict.STREAM_CLOSED, Verdict.STREAM_CLOSED, _TAKE, _TAKE),
+    State.HALF_CLOSED_LOCAL: (_TAKE, _TAKE, _TAKE, _IGNORE),
     State.RESET: (_IGNORE, _IGNORE, _IGNORE, _IGNORE),
     State.CLOSED: (Verdict.STREAM_CLOSED, Verdict.CONNECTION_CLOSED, _IGNORE, _IGNORE),
 }
@@ -142,7 +145,7 @@ class Stream:
 
     @property
     def live(self) -> bool:
-        """False once the stream is closed or reset."""
+        """False once the stream is closed or reset, or its response complete."""
         return self.state is State.OPEN or self.state is State.HALF_CLOSED_REMOTE
 
     def wake(self) -> None:
