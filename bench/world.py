@@ -40,7 +40,10 @@ def _cpu_s(pids: list[int]) -> float:
 
 def run(rounds: int, idle_s: float) -> dict[str, float]:
     """Medians: `first_start_s`, `second_start_s`, `memory_mb`, and `idle_cores`, the share of a core used at rest."""
-    first, second, memory, idle = [], [], [], []
+    first: list[float] = []
+    second: list[float] = []
+    memory: list[float] = []
+    idle: list[float] = []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory(prefix="nearpoint-bench-") as folder:
             data = f"{folder}/world"
