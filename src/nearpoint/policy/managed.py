@@ -11,60 +11,57 @@ from typing import Any
 
 from nearpoint.policy.document import Policy, parse_policy
 
-_LOGS = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"]
+_S3_READS = ("s3:Get*", "s3:List*", "s3:Describe*", "s3-object-lambda:Get*", "s3-object-lambda:List*")
 
 
-def _allow(actions: list[str] | str, resource: str = "*") -> dict[str, Any]:
-    return {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Action": actions, "Resource": resource}],
-    }
+def _allow(*actions: str) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": list(actions), "Resource": "*"}]}
 
 
 MANAGED_POLICIES: Mapping[str, dict[str, Any]] = {
-    "arn:aws:iam::aws:policy/AdministratorAccess": _allow("*"),
-    "arn:aws:iam::aws:policy/AmazonS3FullAccess": _allow(["s3:*", "s3-object-lambda:*"]),
-    "arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess": _allow(
-        [
-            "s3:Get*",
-            "s3:List*",
-            "s3:Describe*",
-            "s3-object-lambda:Get*",
-            "s3-object-lambda:List*",
-        ]
-    ),
-    "arn:aws:iam::aws:policy/CloudWatchLogsFullAccess": _allow(["logs:*", "cloudwatch:GenerateQuery"]),
-    "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole": _allow(_LOGS),
-    "arn:aws:iam::aws:policy/AWSLambdaExecute": {
-        "Version": "2012-10-17",
-        "Statement": [
-            {"Effect": "Allow", "Action": "logs:*", "Resource": "arn:aws:logs:*:*:*"},
-            {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": "arn:aws:s3:::*"},
-        ],
-    },
-    "arn:aws:iam::aws:policy/AWSLambda_FullAccess": _allow(
-        [
-            "lambda:*",
-            "logs:DescribeLogGroups",
-            "iam:GetPolicy",
-            "iam:GetPolicyVersion",
-            "iam:GetRole",
-            "iam:GetRolePolicy",
-            "iam:ListAttachedRolePolicies",
-            "iam:ListRolePolicies",
-            "iam:ListRoles",
-            "kms:ListAliases",
-            "tag:GetResources",
-            "xray:GetTraceSummaries",
-            "xray:BatchGetTraces",
-        ]
-    ),
-    "arn:aws:iam::aws:policy/ReadOnlyAccess": _allow(
-        ["s3:Get*", "s3:List*", "s3:Describe*", "cloudfront:Get*", "cloudfront:List*", "logs:Get*", "logs:Describe*"]
-    ),
-    "arn:aws:iam::aws:policy/CloudFrontReadOnlyAccess": _allow(
-        ["cloudfront:Describe*", "cloudfront:Get*", "cloudfront:List*", "s3:ListAllMyBuckets"]
-    ),
+    f"arn:aws:iam::aws:policy/{path}": document
+    for path, document in {
+        "AdministratorAccess": _allow("*"),
+        "AmazonS3FullAccess": _allow("s3:*", "s3-object-lambda:*"),
+        "AmazonS3ReadOnlyAccess": _allow(*_S3_READS),
+        "AWSLambdaExecute": {
+            "Version": "2012-10-17",
+            "Statement": [
+                {"Effect": "Allow", "Action": "logs:*", "Resource": "arn:aws:logs:*:*:*"},
+                {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject"], "Resource": "arn:aws:s3:::*"},
+            ],
+        },
+        "AWSLambda_FullAccess": _allow("lambda:*", "logs:Describe*", "logs:Get*", "logs:FilterLogEvents"),
+        "AWSLambda_ReadOnlyAccess": _allow("lambda:Get*", "lambda:List*", "logs:Describe*", "logs:Get*"),
+        "AWSXRayDaemonWriteAccess": _allow(
+            "xray:PutTraceSegments",
+            "xray:PutTelemetryRecords",
+            "xray:GetSamplingRules",
+            "xray:GetSamplingTargets",
+            "xray:GetSamplingStatisticSummaries",
+        ),
+        "CloudFrontFullAccess": _allow("cloudfront:*", "cloudfront-keyvaluestore:*"),
+        "CloudFrontReadOnlyAccess": _allow(
+            "cloudfront:Describe*", "cloudfront:Get*", "cloudfront:List*", "s3:ListAllMyBuckets"
+        ),
+        "CloudWatchLogsFullAccess": _allow("logs:*", "cloudwatch:GenerateQuery"),
+        "CloudWatchLogsReadOnlyAccess": _allow(
+            "logs:Describe*", "logs:Get*", "logs:List*", "logs:StartQuery", "logs:StopQuery", "logs:FilterLogEvents"
+        ),
+        "ReadOnlyAccess": _allow(
+            *_S3_READS,
+            "cloudfront:Get*",
+            "cloudfront:List*",
+            "lambda:Get*",
+            "lambda:List*",
+            "logs:Get*",
+            "logs:Describe*",
+        ),
+        "service-role/AWSLambdaBasicExecutionRole": _allow(
+            "logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"
+        ),
+        "service-role/AWSLambdaRole": _allow("lambda:InvokeFunction"),
+    }.items()
 }
 
 

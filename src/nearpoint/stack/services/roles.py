@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from nearpoint.awsproto.errors import AwsError
-from nearpoint.stack.services import managed_policies
+from nearpoint.policy.managed import MANAGED_POLICIES
 from nearpoint.stack.services.context import Context, base32_of
 from nearpoint.stack.services.policies import check_identity_policy, check_trust_policy
 from nearpoint.state.resources import Role
@@ -70,7 +70,7 @@ def check_managed_policies(arns: Sequence[str]) -> tuple[str, ...]:
     """The ARNs, each once. Raises NoSuchEntity for one that is not known, LimitExceeded for too many."""
     distinct = tuple(dict.fromkeys(arns))
     for arn in distinct:
-        if arn not in managed_policies.DOCUMENTS:
+        if arn not in MANAGED_POLICIES:
             raise AwsError("NoSuchEntity", f"Policy {arn} does not exist or is not attachable.", status=404)
     if len(distinct) > MANAGED_POLICIES_MAX:
         raise AwsError("LimitExceeded", f"Cannot exceed quota for PoliciesPerRole: {MANAGED_POLICIES_MAX}", status=409)
@@ -164,7 +164,7 @@ async def update_role(
 
 def policy_documents(role: Role) -> list[dict[str, Any]]:
     """All that the role's inline and managed policies say, for whoever evaluates them."""
-    managed = [managed_policies.DOCUMENTS[arn] for arn in role.managed_policy_arns if arn in managed_policies.DOCUMENTS]
+    managed = [MANAGED_POLICIES[arn] for arn in role.managed_policy_arns if arn in MANAGED_POLICIES]
     return [*role.inline_policies.values(), *managed]
 
 
