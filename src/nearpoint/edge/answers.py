@@ -7,6 +7,12 @@ from datetime import UTC, datetime
 from nearpoint.edge.directives import parse_cache_control
 from nearpoint.edge.errors import error_page
 from nearpoint.edge.headers import kept_headers
+from nearpoint.edge.response_headers import (
+    apply_response_headers,
+    server_timing,
+    wants_timing,
+    with_server_timing,
+)
 from nearpoint.edge.visit import ERROR, GENERATED, Answer, Visit, answer_of, with_via
 from nearpoint.wire.dates import http_date
 from nearpoint.wire.message import Headers
@@ -39,3 +45,26 @@ def result_word(visit: Visit, status: int, result: str) -> str:
 def own_page(status: int, request_id: str, *, reason: str, via: str, detail: str = "") -> Answer:
     """A page of the edge's own. `reason` shows in Cache-Status, `detail` in the page."""
     return answer_of(error_page(status, request_id, detail), result=ERROR, note=f"fwd=bypass; detail={reason}", via=via)
+
+
+def dress(visit: Visit, answer: Answer, *, pop: str, started_at: float, now: float, draw: float) -> None:
+    """Put the fields of the behavior's response headers policy into an answer. `draw` is from [0, 1)."""
+    policy, request = visit.behavior.response_headers, visit.request
+    if policy is None:
+        return
+    answer.fields = apply_response_headers(
+        policy,
+        answer.fields,
+        method=request.method,
+        request=request.headers,
+        date=http_date(datetime.fromtimestamp(now, UTC)),
+    )
+    if wants_timing(policy, request.headers, draw * 100):
+        metrics = server_timing(
+            result=answer.result,
+            pop=pop,
+            request_id=visit.request_id,
+            origin_ms=None if visit.origin_s is None else round(visit.origin_s * 1000),
+            edge_ms=round((now - started_at) * 1000),
+        )
+        answer.fields = with_server_timing(answer.fields, metrics, from_origin=visit.origin_s is not None)

@@ -1,7 +1,7 @@
 """The edge. Read this first: the life of a request, phase by phase.
 
     receive   the distribution by Host, the behavior by path, the cache key
-    refuse    what the distribution does not allow: plain HTTP, the method, a body with GET
+    refuse    what the distribution does not allow: the country, plain HTTP, the method, what is not signed
     look up   fresh → a hit; stale → served at once or revalidated, as the origin has said
     lead      one request to the origin for all who ask at the same time; the others follow   (transfer)
     ask       the origin-request function, then the origin, with its attempts and time-outs   (origin)
@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 
-from nearpoint.edge.answers import own_page, result_word
+from nearpoint.edge.answers import dress, own_page, result_word
 from nearpoint.edge.behavior import choose_behavior
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.cache import MemoryCache
@@ -28,21 +28,19 @@ from nearpoint.edge.collapse import Landing, Private, Stored, Trouble
 from nearpoint.edge.config import Distribution
 from nearpoint.edge.deliver import from_entry, from_fill, viewer_response
 from nearpoint.edge.entry import Entry
-from nearpoint.edge.errors import redirect_to_https
+from nearpoint.edge.gate import refuse
 from nearpoint.edge.hot import HotPaths, LogHit, hot_names
 from nearpoint.edge.ids import request_ids
 from nearpoint.edge.invalidation import PathInvalidation
 from nearpoint.edge.key import cache_key
 from nearpoint.edge.origin import OriginAsker
-from nearpoint.edge.ports import FunctionRunner, OriginFetch
+from nearpoint.edge.ports import FunctionRunner, OriginCredentials, OriginFetch
+from nearpoint.edge.signed_url import check_access, without_cookies, without_parameters
 from nearpoint.edge.storable import Why
 from nearpoint.edge.transfer import Transfer, may_be_stale
-from nearpoint.edge.visit import ERROR, HIT, MISS, REDIRECT, Answer, Visit, answer_of, variant_of
+from nearpoint.edge.visit import ERROR, HIT, MISS, REDIRECT, Answer, Visit, variant_of
 from nearpoint.wire.message import BytesBody, Headers, Request, Response
 from nearpoint.wire.server import Instant
-
-URL_BYTES_MAX = 8_192  # CloudFront quotas: the length of a URL, and of a request's header fields
-HEADERS_BYTES_MAX = 20_480
 
 # now, when the request began, the request, its answer, its id
 LogAnswer = Callable[[float, float, Request, Answer, str], None]
@@ -60,7 +58,9 @@ class Edge:
         *,
         fetch: OriginFetch,
         functions: FunctionRunner | None = None,
+        credentials: OriginCredentials | None = None,
         pop: str = "LOC50-P1",
+        country: str | None = None,
         bounds: Bounds | None = None,
         clock: Callable[[], float] = time.time,
         random_bytes: Callable[[int], bytes] = os.urandom,
@@ -69,15 +69,17 @@ class Edge:
     ) -> None:
         self.bounds = bounds if bounds is not None else Bounds()
         self.pop = pop
+        self.country = country
         self.via = f"1.1 {sha256(pop.encode() + random_bytes(8)).hexdigest()[:32]}.cloudfront.net (CloudFront)"
         self.results: dict[str, int] = {}  # answers by X-Cache's first word, those of the hook not counted
         self._clock = clock
+        self._random_bytes = random_bytes
         self._ids = request_ids(random_bytes)
         self._log_answer = log_answer
         self._hot = HotPaths(clock=clock, ids=self._ids, pop=pop, log=log_hit)
         self.cache = MemoryCache(self.bounds.cache_bytes_max, on_drop=self._hot.forget)
         self._transfer = Transfer(
-            asker=OriginAsker(fetch=fetch, functions=functions, via=self.via),
+            asker=OriginAsker(fetch=fetch, functions=functions, via=self.via, credentials=credentials, clock=clock),
             cache=self.cache,
             bounds=self.bounds,
             clock=clock,
@@ -133,9 +135,12 @@ class Edge:
         request_id = next(self._ids).decode()
         visit = self._receive(request, request_id)
         if isinstance(visit, Visit):
-            answer = self._refuse(visit) or await self._answer(visit)
+            answer = refuse(visit, country=self.country, via=self.via) or await self._answer(visit)
             if answer.status >= 400 and visit.distribution.errors:
                 answer = await self._with_error_page(visit, answer)
+            if visit.behavior.response_headers is not None and answer.result != REDIRECT:
+                draw = int.from_bytes(self._random_bytes(4), "big") / 2**32
+                dress(visit, answer, pop=self.pop, started_at=started_at, now=self._clock(), draw=draw)
         else:
             answer = visit
         self.results[answer.result] = self.results.get(answer.result, 0) + 1
@@ -152,14 +157,30 @@ class Edge:
                 host, target = authority.rpartition("@")[2].partition(":")[0].lower(), slash + path or "/"
             elif not (target == "*" and request.method == "OPTIONS"):
                 return own_page(400, request_id, reason="bad-target", via=self.via)
+        else:
+            authority = request.headers.get("host") or ""
         distribution = self._by_host.get(host, self._default)
         if distribution is None:
             detail = "No distribution has this host name."
             return own_page(403, request_id, reason="unknown-host", via=self.via, detail=detail)
-        path, _, query = target.partition("?")
+        asked, _, query = target.partition("?")
+        path = asked
         if path == "/" and distribution.default_root_object:
             path = "/" + distribution.default_root_object
-        return self._visit(request, request_id, distribution, path=path, query=query)
+        visit = self._visit(request, request_id, distribution, path=path, query=query)
+        keys = visit.behavior.keys
+        if keys is not None:
+            visit.refused = check_access(
+                scheme=request.scheme,
+                host=authority,
+                path=asked,
+                query=query,
+                headers=request.headers,
+                keys=keys,
+                now=self._clock(),
+                ip=request.client_ip,
+            )
+        return visit
 
     def _visit(
         self,
@@ -172,6 +193,17 @@ class Edge:
         inner: bool = False,
     ) -> Visit:
         behavior = choose_behavior(distribution.behaviors, path)
+        if behavior.keys is not None:
+            # What signs a request is for the edge alone: the same object is the same whoever has signed for it.
+            query = without_parameters(query)
+            request = Request(
+                request.method,
+                request.target,
+                without_cookies(request.headers),
+                request.body,
+                scheme=request.scheme,
+                client_ip=request.client_ip,
+            )
         why_not: Why | None = None
         if request.method not in behavior.cached_methods:
             why_not = Why.METHOD
@@ -197,33 +229,6 @@ class Edge:
                 headers=request.headers,
             ),
         )
-
-    def _refuse(self, visit: Visit) -> Answer | None:
-        request, behavior = visit.request, visit.behavior
-
-        def page(status: int, reason: str, detail: str = "") -> Answer:
-            return own_page(status, visit.request_id, reason=reason, via=self.via, detail=detail)
-
-        if request.method == "CONNECT":
-            return page(405, "method")
-        if visit.distribution.standalone:
-            return None
-        if not visit.distribution.enabled:
-            return page(403, "disabled", "The distribution is disabled.")
-        if len(request.target) > URL_BYTES_MAX:
-            return page(414, "url-too-long")
-        if sum(len(name) + len(value) + 4 for name, value in request.headers) > HEADERS_BYTES_MAX:
-            return page(494, "headers-too-large")
-        if request.scheme == "http" and behavior.viewer_protocol == "redirect-to-https":
-            response = redirect_to_https(request.host, request.target)
-            return answer_of(response, result=REDIRECT, note="fwd=bypass; detail=redirect", via=self.via)
-        if request.scheme == "http" and behavior.viewer_protocol == "https-only":
-            return page(403, "https-only", "This address is served over HTTPS only.")
-        if behavior.allowed_methods is not None and request.method not in behavior.allowed_methods:
-            return page(403, "method", "The distribution does not allow the HTTP method of this request.")
-        if visit.why_not is Why.REQUEST_BODY and request.method in ("GET", "HEAD"):
-            return page(403, "request-body", "A GET request must not have a body.")
-        return None
 
     async def _answer(self, visit: Visit) -> Answer:
         transfer = self._transfer
@@ -328,6 +333,7 @@ class Edge:
                 names=names,
                 entry=entry,
                 standalone=visit.distribution.standalone,
+                policy=visit.behavior.response_headers,
             )
         note = f"hit; ttl={int(entry.fresh_until - now)}"
         result = result_word(visit, entry.status, HIT)

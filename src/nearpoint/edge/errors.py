@@ -53,6 +53,12 @@ def error_page(status: int, request_id: str, detail: str = "") -> Response:
     return Response(status, headers, page.encode("latin-1", "replace"))
 
 
+def access_refused(code: str, message: str) -> Response:
+    """The answer to a request whose URL or cookies are not rightly signed, in the form CloudFront users know."""
+    page = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
+    return Response(403, Headers([("Content-Type", "text/xml"), ("Server", "CloudFront")]), page.encode("latin-1"))
+
+
 def redirect_to_https(host: str, target: str) -> Response:
     """The answer of a `redirect-to-https` behavior to plain HTTP."""
     headers = Headers([("Content-Type", "text/html"), ("Location", f"https://{host}{target}")])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from nearpoint.edge.deliver import CACHE_NAME, fields_304
 from nearpoint.edge.entry import Entry, decode_fields, encode_fields
 from nearpoint.edge.key import encoding_class
+from nearpoint.edge.response_headers import ResponseHeaders, apply_response_headers
 from nearpoint.edge.visit import ERROR, HIT, Visit
 from nearpoint.wire.framing import reason_phrase
 from nearpoint.wire.message import Headers
@@ -58,21 +59,24 @@ class Ready:
         "head_304",
         "joined",
         "places",
+        "policy",
         "result",
         "tail",
         "until",
     )
 
-    def __init__(self, entry: Entry, *, pop: str, standalone: bool) -> None:
+    def __init__(self, entry: Entry, *, pop: str, standalone: bool, policy: ResponseHeaders | None) -> None:
         self.entry = entry
+        self.policy = policy
         self.places: list[tuple[dict[object, Ready], object]] = []
         self.result = ERROR if entry.status >= 400 and not standalone else HIT
         edge = f"X-Cache: {self.result} from cloudfront\r\nX-Amz-Cf-Pop: {pop}\r\n".encode("latin-1")
         line = f"HTTP/1.1 {entry.status} {reason_phrase(entry.status)}\r\n".encode("latin-1")
         length = b"" if entry.status in (204, 304) else b"Content-Length: %d\r\n" % len(entry.body)
-        self._base = line + entry.fields + length + edge
         fields = decode_fields(entry.fields)
-        self._base_304 = b"HTTP/1.1 304 Not Modified\r\n" + encode_fields(fields_304(fields)) + edge
+        shown = encode_fields(_dressed(policy, fields))
+        self._base = line + shown + length + edge
+        self._base_304 = b"HTTP/1.1 304 Not Modified\r\n" + encode_fields(_dressed(policy, fields_304(fields))) + edge
         headers = Headers(fields)
         self.etag = (headers.get("etag") or "").encode("latin-1") if entry.status == 200 else b""
         self.content_type = (headers.get("content-type") or "-").replace(" ", "%20")
@@ -99,12 +103,23 @@ class Ready:
         return True
 
 
+def _dressed(policy: ResponseHeaders | None, fields: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    if policy is None:
+        return fields
+    return apply_response_headers(policy, fields, method="GET", request=Headers(), date="")
+
+
 def hot_names(visit: Visit, entry: Entry) -> list[str] | None:
     """The request fields that tell this answer from others, or None: more than the request's bytes decides."""
     request, behavior = visit.request, visit.behavior
     if visit.inner or request.method == "OPTIONS" or behavior.cache.headers.mode in ("all", "all-except"):
         return None
     if "viewer-request" in behavior.functions or "viewer-response" in behavior.functions:
+        return None
+    if behavior.keys is not None:
+        return None
+    policy = behavior.response_headers
+    if policy is not None and (not policy.fixed or "date" in policy.removed):
         return None
     if not request.target.startswith("/") or len(request.target) > URL_BYTES_MAX:
         return None
@@ -148,7 +163,15 @@ class HotPaths:
         self._encodings: dict[bytes, int] = {}
 
     def offer(
-        self, *, scheme: str, headers: Headers, target: str, names: Sequence[str], entry: Entry, standalone: bool
+        self,
+        *,
+        scheme: str,
+        headers: Headers,
+        target: str,
+        names: Sequence[str],
+        entry: Entry,
+        standalone: bool,
+        policy: ResponseHeaders | None = None,
     ) -> None:
         """Let requests like this one, which the entry has just answered, be answered at once.
 
@@ -159,8 +182,8 @@ class HotPaths:
         if connection not in ("", "keep-alive", "close") or len(headers.get_all("host")) > 1:
             return
         ready = entry.hot
-        if not isinstance(ready, Ready):
-            ready = entry.hot = Ready(entry, pop=self._pop, standalone=standalone)
+        if not isinstance(ready, Ready) or ready.policy != policy:
+            ready = entry.hot = Ready(entry, pop=self._pop, standalone=standalone, policy=policy)
         if len(ready.places) >= PLACES_MAX:
             return
         host = (headers.get("host") or "").encode("latin-1")

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
+from nearpoint.edge.access_control import signed
 from nearpoint.edge.collapse import Trouble
 from nearpoint.edge.config import Origin
 from nearpoint.edge.headers import origin_headers
-from nearpoint.edge.ports import Failed, FunctionCall, FunctionRunner, OriginFetch, OriginTarget, Respond
+from nearpoint.edge.ports import (
+    Failed,
+    FunctionCall,
+    FunctionRunner,
+    OriginCredentials,
+    OriginFetch,
+    OriginTarget,
+    Respond,
+)
 from nearpoint.edge.visit import ERROR, Visit
 from nearpoint.wire.client import UpstreamError
 from nearpoint.wire.framing import MalformedHeadError
@@ -57,10 +69,20 @@ def _s3_region(domain: str) -> str:
 class OriginAsker:
     """Carries requests to origins for the engine."""
 
-    def __init__(self, *, fetch: OriginFetch, functions: FunctionRunner | None, via: str) -> None:
+    def __init__(
+        self,
+        *,
+        fetch: OriginFetch,
+        functions: FunctionRunner | None,
+        via: str,
+        credentials: OriginCredentials | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._fetch = fetch
         self._functions = functions
         self._via = via
+        self._credentials = credentials
+        self._clock = clock
 
     def forwarded(self, visit: Visit, *, storing: bool) -> Headers:
         """The headers that the visit's request has when it goes to the origin."""
@@ -77,8 +99,24 @@ class OriginAsker:
         )
 
     async def ask(self, visit: Visit, headers: Headers, method: str | None = None) -> Arrived | Trouble:
-        """Run the function, then ask the origin, with another method than the viewer's if one is given."""
-        target = target_of(visit.behavior.origin, visit.request.scheme)
+        """Run the function, then ask the origin, with another method than the viewer's if one is given.
+
+        Where the first member of an origin group fails, the second is asked, the function run again for it (Developer
+        Guide, "Optimize high availability with CloudFront origin failover").
+        """
+        origin, failover = visit.behavior.origin, visit.behavior.failover
+        first = await self._ask(visit, origin, headers, method)
+        if failover is None or not _fails_over(visit, first, failover.statuses):
+            return first
+        if isinstance(first, Arrived):
+            await first.response.body.close()
+        if not visit.behavior.forward.viewer_host:
+            headers = headers.copy()
+            headers.set("Host", origin_host(failover.origin, visit.request.scheme))
+        return await self._ask(visit, failover.origin, headers, method)
+
+    async def _ask(self, visit: Visit, origin: Origin, headers: Headers, method: str | None) -> Arrived | Trouble:
+        target = target_of(origin, visit.request.scheme)
         request = Request(
             method or visit.request.method,
             visit.target,
@@ -110,10 +148,22 @@ class OriginAsker:
         for name, value in target.custom_headers:
             final.set(name, value)
         final.set("X-Amz-Cf-Id", visit.request_id)
+        path = target.path + request.target
+        control = origin.access_control
+        if control is not None and self._credentials is not None and control.signs(final):
+            final = signed(
+                control,
+                final,
+                method=request.method,
+                target=path,
+                domain=target.host,
+                credentials=self._credentials(visit.distribution.id),
+                now=datetime.fromtimestamp(self._clock(), UTC),
+            )
         authorized = "authorization" in headers and not visit.behavior.cache.headers.takes("authorization")
         sent = Request(
             request.method,
-            target.path + request.target,
+            path,
             final,
             request.body,
             scheme=target.scheme,
@@ -145,6 +195,15 @@ class OriginAsker:
             if not again:
                 break
         return Trouble(status=status, result=ERROR, reason=f"origin-{reason}", unreachable=True)
+
+
+def _fails_over(visit: Visit, first: Arrived | Trouble, statuses: frozenset[int]) -> bool:
+    """Whether the second member is asked: never for a method that may change something."""
+    if visit.request.method not in IDEMPOTENT or not isinstance(visit.request.body, BytesBody):
+        return False
+    if isinstance(first, Trouble):
+        return first.unreachable
+    return not first.generated and first.response.status in statuses
 
 
 def _scheme(origin: Origin, viewer_scheme: str) -> Literal["http", "https"]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from nearpoint.edge.config import Association
+from nearpoint.signing import Credentials
 from nearpoint.wire.message import Request, Response
 
 
@@ -82,6 +83,12 @@ class Failed:
     status: int
     result: str
     text: str
+
+
+class OriginCredentials(Protocol):
+    """The edge's own credentials for signing requests to S3 origins, as the service that the distribution is of."""
+
+    def __call__(self, distribution_id: str, /) -> Credentials: ...
 
 
 class FunctionRunner(Protocol):

@@ -133,6 +133,7 @@ class Transfer:
         if isinstance(arrived, Trouble):
             return arrived
         received_at = self._clock()
+        visit.origin_s = received_at - requested_at
         response = arrived.response
         status, source = response.status, response.headers
         if entry is not None:
@@ -266,6 +267,7 @@ class Transfer:
             return self.trouble(visit, arrived, forward)
         response = arrived.response
         received_at = self._clock()
+        visit.origin_s = received_at - requested_at
         if remembered and request.method == "GET":
             verdict = _verdict(visit, response.status, response.headers, arrived, requested_at, received_at)
             if isinstance(verdict, Keep) and (response.body.length or 0) <= self._bounds.object_bytes_max:

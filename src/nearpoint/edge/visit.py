@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from nearpoint.edge.config import Behavior, Distribution
 from nearpoint.edge.entry import Variant
 from nearpoint.edge.key import Key, select_query
+from nearpoint.edge.signed_url import Refusal
 from nearpoint.edge.storable import Why
 from nearpoint.edge.vary import Variance, variant
 from nearpoint.wire.message import Body, BytesBody, Headers, Request, Response
@@ -34,6 +35,8 @@ class Visit:
     why_not: Why | None = None  # set: the cache takes no part
     key: Key = ()
     inner: bool = False  # fetches an error page for another visit
+    refused: Refusal | None = None  # the signature of the URL or cookies that the behavior asks for
+    origin_s: float | None = None  # from asking the origin until its answer began
 
     @property
     def target(self) -> str:
