@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import secrets
 import subprocess
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 import nearpoint
-from nearpoint import signing
+from nearpoint.aws.package import package
 from nearpoint.cli.console import CommandError, Exit, notes, print_json, results, table
 from nearpoint.cli.world_client import WorldClient
 from nearpoint.world.geography import PLACES, rtt_ms
@@ -136,18 +134,6 @@ def example_folder() -> Path:
     raise CommandError("The example active-active is not installed with this package.")
 
 
-def function_package(folder: Path) -> bytes:
-    """The example's function with the signer, as a Lambda package."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted((folder / "function").glob("*.py")):
-            archive.write(path, path.name)
-        archive.write(nearpoint.__file__, "nearpoint/__init__.py")
-        for path in sorted(Path(signing.__file__).parent.glob("*.py")):
-            archive.write(path, f"nearpoint/signing/{path.name}")
-    return packed.getvalue()
-
-
 @contextmanager
 def _own_world() -> Iterator[Path]:
     """A world in a folder of its own, gone afterwards."""
@@ -238,7 +224,7 @@ def _deploy(here: Place, names: _Names, report: Report) -> dict[str, str]:
         location = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
         here.aws("s3", region).create_bucket(Bucket=bucket, **location)
     folder = example_folder()
-    here.aws("s3", MEMBERS[0]).put_object(Bucket=names.code, Key="function.zip", Body=function_package(folder))
+    here.aws("s3", MEMBERS[0]).put_object(Bucket=names.code, Key="function.zip", Body=package(folder / "function").data)
     cloudformation = here.aws("cloudformation", "us-east-1")
     parameters = {
         "CodeBucket": names.code,

@@ -159,6 +159,65 @@ def demo(
     raise typer.Exit(module.demo(data=data, as_json=as_json))
 
 
+@app.command(
+    name="package",
+    epilog="Examples:  [bold]nearpoint package[/]   [bold]nearpoint package my-function --output build/my.zip[/]",
+)
+def package_(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="The function's folder; by default the one that signs.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The zip to write.", metavar="FILE")] = Path(
+        "function.zip"
+    ),
+    handler: Annotated[str, typer.Option(help="MODULE.FUNCTION.")] = "index.handler",
+    runtime: Annotated[str, typer.Option(help="Lambda's runtime that its wheels are for.")] = "python3.13",
+    event: Annotated[str, typer.Option(help="Where it will run; decides how large it may be.")] = "origin-request",
+    as_json: Json = False,
+) -> None:
+    """Build the zip of a Lambda@Edge function, and say what would keep it from running there."""
+    from nearpoint.cli import package as module
+
+    module.command(folder=folder, output=output, handler=handler, runtime=runtime, event=event, as_json=as_json)
+
+
+@app.command(
+    epilog="Examples:  [bold]nearpoint accesspoint --config nearpoint.toml --check[/]   "
+    "[bold]nearpoint accesspoint --workers 4[/]"
+)
+def accesspoint(
+    config: Annotated[
+        Path,
+        typer.Option("--config", "-c", envvar="NEARPOINT_CONFIG", metavar="FILE", help="Stores, access points, keys."),
+    ] = Path("nearpoint.toml"),
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the addresses.")] = 1,
+    check: Annotated[bool, typer.Option("--check", help="Try what every store can do, show it, and end.")] = False,
+    access_log: Annotated[
+        str, typer.Option(metavar="FILE", help="A line for each request: - is standard error, off is none.")
+    ] = "-",
+    as_json: Json = False,
+) -> None:
+    """Serve one S3 endpoint over your own stores, without the local world. SIGHUP reads the file again."""
+    from nearpoint.cli import accesspoint as module
+
+    if check:
+        module.check_stores(config, as_json=as_json)
+        return
+    raise typer.Exit(
+        module.accesspoint(config, workers=workers, access_log=None if access_log == "off" else access_log)
+    )
+
+
+@app.command(epilog="Example:  [bold]nearpoint aws-data aws-data && export AWS_DATA_PATH=$PWD/aws-data[/]")
+def aws_data(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The data folder to write.")], as_json: Json = False
+) -> None:
+    """Write a botocore data folder with which access point ARNs go to a plain --endpoint-url."""
+    from nearpoint.cli import aws_data as module
+
+    module.aws_data(folder, as_json=as_json)
+
+
 def run() -> None:
     """Run the command line and exit: every expected failure is one line and its exit code."""
     from nearpoint.cli.console import CommandError, Exit, notes

@@ -1,0 +1,21 @@
+"""What can go wrong on the way to AWS, in words that say what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class DeployError(Exception):
+    """A sentence for the user. `refused`: somebody has to say yes first, or the target says no."""
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+
+
+class PackageError(DeployError):
+    """What is wrong with a function's folder, all of it."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(("The function can't run at the edge:", *(f"  {each}" for each in problems))))
