@@ -229,8 +229,8 @@ async def test_answers_in_any_order(dial: Dial, station: Station) -> None:
 
 async def test_the_request_as_the_handler_sees_it(dial: Dial, station: Station) -> None:
     talk = await dial(station)
-    answer = await talk.get("/fields?q=%20", ("cookie", "a=1"), ("x-a", "\xe9"), ("cookie", "b=2"))
-    assert answer.body.decode("latin-1").split("\n") == ["host: h", "cookie: a=1; b=2", "x-a: \xe9"]
+    answer = await talk.get("/fields?q=%20", ("cookie", "a=1"), ("x-a", "v"), ("cookie", "b=2"))
+    assert answer.body.decode("latin-1").split("\n") == ["host: h", "cookie: a=1; b=2", "x-a: v"]
     (request,) = station.requests
     assert (request.method, request.target, request.scheme) == ("GET", "/fields?q=%20", "http")
     assert (request.client_ip, request.host, request.body.length) == ("127.0.0.1", "h", 0)
@@ -296,8 +296,9 @@ async def test_a_handler_that_does_not_read_holds_the_sender_back(dial: Dial, st
     station.gate.set()
     answer = await talk.answer(stream_id)
     assert (answer.status, answer.body) == (200, b"plain")
-    talk.h2.end_stream(stream_id)
+    await talk.send(stream_id, b"z" * 600_000, end=True)  # what nobody wants is dropped, for a while
     await talk.get("/")
+    assert answer.reset is None
     assert talk.h2.outbound_flow_control_window >= 1_048_576 - 524_288 - 262_144
 
 
@@ -651,6 +652,8 @@ async def test_curl(port: int, authority: Authority, tmp_path: Path) -> None:
     uploaded = await run(*curl, "--http2", "-T", str(tmp_path / "up"), "-o", str(tmp_path / "down"), f"{base}/echo")
     assert uploaded.endswith(" 2 200 1000000")
     assert (tmp_path / "down").read_bytes() == (tmp_path / "up").read_bytes()
+    # Within the first window: beyond it curl 7.88 waits for ever when the response ends before the request.
+    (tmp_path / "up").write_bytes(b"0123456789" * 20_000)
     unread = await run(*curl, "--http2", "-T", str(tmp_path / "up"), f"{base}/unread")
     assert unread == "plain 2 200 5"
 

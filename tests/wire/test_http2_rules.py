@@ -493,7 +493,7 @@ PIECES = st.sampled_from(
         frame(CONTINUATION, END_HEADERS, 13, block()[4:]),
         frame(PING, 0, 0, b"12345678"),
         frames.settings([(frames.HEADER_TABLE_SIZE, 0)]),
-        frames.settings([(frames.INITIAL_WINDOW_SIZE, 1)]),
+        frames.settings([(frames.INITIAL_WINDOW_SIZE, 1_000)]),
         frames.window_update(0, 5),
         frames.window_update(7, 5),
         frames.reset(7, Code.CANCEL),

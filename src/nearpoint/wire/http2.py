@@ -652,6 +652,7 @@ class Http2Connection(asyncio.Protocol):
             if stream.state is State.OPEN:
                 stream.state = State.HALF_CLOSED_LOCAL
                 stream.since = self._server.ticker.now
+                self._open_stream_window(stream, STREAM_WINDOW_BYTES - stream.receive_window)
             elif stream.live:
                 self._close_stream(stream, State.CLOSED)
 
@@ -688,7 +689,9 @@ class Http2Connection(asyncio.Protocol):
             self.dropped(len(data))
             self._reset(stream_id, Code.PROTOCOL_ERROR)
             return
-        if body is None or body.closed or body.ended:
+        if stream.state is State.HALF_CLOSED_LOCAL:
+            self.consumed(stream, len(data))
+        elif body is None or body.closed or body.ended:
             self.dropped(len(data))
         elif most is not None and stream.received_bytes > most:
             self.dropped(len(data))
@@ -714,13 +717,17 @@ class Http2Connection(asyncio.Protocol):
 
     def consumed(self, stream: Stream, size: int) -> None:
         self.dropped(size)
-        if stream.state is State.OPEN:
+        if stream.state is State.OPEN or stream.state is State.HALF_CLOSED_LOCAL:
             stream.returned_bytes += size
             if stream.returned_bytes >= STREAM_WINDOW_BYTES // 2:
-                stream.receive_window += stream.returned_bytes
-                self._sender.out.append(frames.window_update(stream.id, stream.returned_bytes))
-                stream.returned_bytes = 0
-                self._flush_soon()
+                self._open_stream_window(stream, stream.returned_bytes)
+
+    def _open_stream_window(self, stream: Stream, credit: int) -> None:
+        stream.returned_bytes = 0
+        if credit:
+            stream.receive_window += credit
+            self._sender.out.append(frames.window_update(stream.id, credit))
+            self._flush_soon()
 
     def dropped(self, size: int) -> None:
         self._returned_bytes += size

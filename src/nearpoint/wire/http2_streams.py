@@ -1,7 +1,8 @@
 """The states of a stream, as seen by a server, and what a frame means in each (RFC 9113 §5.1).
 
-A response may end before its request ("half-closed (local)"). What still comes is dropped, and after a while the
-client is told to stop with RST_STREAM(NO_ERROR) (§8.1); not at once, since curl 7.88 then forgets the response.
+A response may end before its request ("half-closed (local)"). What still comes is dropped for a while, then the client
+is told to stop with RST_STREAM(NO_ERROR) (§8.1); not at once, since there are clients that then forget the response
+(curl 7.88).
 "Reset" is a closed stream that this end has reset so lately that frames for it may still be under way; they are
 ignored.
 """

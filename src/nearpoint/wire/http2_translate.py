@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nearpoint.wire.filebody import FileBody
 from nearpoint.wire.framing import HOP_BY_HOP
 from nearpoint.wire.http2_hpack import encode_field, encode_name, encode_value
 
@@ -26,8 +27,10 @@ _beginnings: dict[
 ] = {}  # first piece → the block of its whole lines, and CRLF and what is left
 
 
-def translate(reply: bytes | Sequence[bytes]) -> tuple[bytes, bytes]:
+def translate(reply: bytes | Sequence[bytes | FileBody]) -> tuple[bytes, bytes]:
     """The header block and the body of a prebuilt response. Raises ValueError when it has no end of head."""
+    if not isinstance(reply, bytes) and isinstance(reply[-1], FileBody):
+        reply = [*reply[:-1], reply[-1].whole()]
     if isinstance(reply, bytes):
         at = reply.find(_END)
         if at < 0:
