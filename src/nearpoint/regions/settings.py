@@ -31,7 +31,7 @@ from nearpoint.regions.settings_file import (
 from nearpoint.regions.toml_lines import Lines, TomlPath, show_path
 from nearpoint.wire.listen import parse_listen
 
-__all__ = ["AccessPointSettings", "ClientKey", "Region", "Settings", "SettingsError", "load"]
+__all__ = ["AccessPointSettings", "ClientKey", "Region", "Settings", "SettingsError", "load", "renewed"]
 
 SETTINGS_BYTES_MAX = 1_048_576
 POLICY_BYTES_MAX = 20_480  # of an access point policy (S3 User Guide, "Multi-Region Access Point restrictions")
@@ -122,6 +122,23 @@ def load(file: Path, *, environ: Mapping[str, str] | None = None, find_profile: 
     if is_public and _SECRET_IN_FILE.search(text):
         resolver.warnings.append(f"{file} holds secrets and everybody on this machine may use it: chmod 600 {file}")
     return replace(settings, warnings=tuple(resolver.warnings))
+
+
+def renewed(settings: Settings, find_profile: FindProfile) -> Settings:
+    """The settings with what their AWS profiles come to now. Raises LookupError."""
+    regions = []
+    for region in settings.regions:
+        if region.profile is not None:
+            now = find_profile(region.profile)
+            spec = replace(
+                region.spec,
+                access_key_id=now.access_key_id,
+                secret_key=now.secret_key,
+                session_token=now.session_token,
+            )
+            region = replace(region, spec=spec)  # noqa: PLW2901
+        regions.append(region)
+    return replace(settings, regions=tuple(regions))
 
 
 class _Resolver:

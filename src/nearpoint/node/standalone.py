@@ -1,0 +1,209 @@
+"""One location's access points over the stores of `nearpoint.toml`, without a control plane.
+
+The file becomes a snapshot; a changed file becomes the next one. When stores have changed, new ones are measured before
+they take over, and what is under way ends on the old ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from nearpoint.accesspoint.health import State
+from nearpoint.accesspoint.routes import Address, address_of
+from nearpoint.accesspoint.server import AccessPointNode
+from nearpoint.policy.document import MalformedPolicyError, PolicyKind, parse_policy
+from nearpoint.regions.settings import ClientKey, Settings, SettingsError
+from nearpoint.regions.settings_file import Mistake
+from nearpoint.regions.store import Store
+from nearpoint.state.resources import AccessKey, AccessPoint, Member, Role, Snapshot
+from nearpoint.wire.client import Client
+from nearpoint.wire.message import Request, Response
+
+MEASURE_S = 2.0  # for new stores, before they take over all the same
+RETIRE_S = 60.0  # for requests under way on stores that have been replaced
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def check_policies(settings: Settings) -> None:
+    """Raises SettingsError for a policy file that holds no policy of its kind."""
+    wanted: list[tuple[str, int, PolicyKind, dict[str, Any] | None]] = [
+        *(("access-points", at, "resource", one.policy) for at, one in enumerate(settings.access_points)),
+        *(("access-keys", at, "identity", key.policy) for at, key in enumerate(settings.access_keys)),
+    ]  # fmt: skip
+    mistakes = []
+    for table, at, kind, policy in wanted:
+        if policy is None:
+            continue
+        try:
+            parse_policy(policy, kind=kind)
+        except MalformedPolicyError as error:
+            mistakes.append(Mistake(line=None, path=f"{table}[{at}].policy", text=f"not a policy: {error}"))
+    if mistakes:
+        raise SettingsError(settings.file, tuple(mistakes))
+
+
+def snapshot_of(settings: Settings, *, generation: int, session_secret: str) -> Snapshot:
+    """What nodes run by. Keys without a user are the account root's; a user's policy is kept under the user's ARN.
+
+    Nobody issues session tokens here; `session_secret` has to be one that nobody knows, or somebody could.
+    """
+    account = settings.account_id
+
+    def principal(key: ClientKey) -> str:
+        return f"arn:aws:iam::{account}:root" if key.user is None else f"arn:aws:iam::{account}:user/{key.user}"
+
+    return Snapshot(
+        generation=generation,
+        account_id=account,
+        session_secret=session_secret,
+        access_keys={
+            key.access_key_id: AccessKey(
+                access_key_id=key.access_key_id, secret_key=key.secret_key, principal_arn=principal(key)
+            )
+            for key in settings.access_keys
+        },
+        roles={
+            principal(key): Role(
+                name=key.user,
+                role_id=key.user,
+                arn=principal(key),
+                created_at=0.0,
+                trust={},
+                inline_policies={"policy": key.policy},
+            )
+            for key in settings.access_keys
+            if key.user is not None and key.policy is not None
+        },
+        access_points={
+            one.alias: AccessPoint(
+                alias=one.alias,
+                name=one.name,
+                account_id=account,
+                created_at=0.0,
+                members=tuple(
+                    Member(region=region, bucket=bucket, dial_percent=dial) for region, bucket, dial in one.members
+                ),
+                policy=one.policy,
+            )
+            for one in settings.access_points
+        },
+    )
+
+
+class _Running:
+    """Settings in force: the node over their stores, and the task that measures them."""
+
+    def __init__(self, settings: Settings, generation: int) -> None:
+        self.settings = settings
+        self.snapshot = snapshot_of(settings, generation=generation, session_secret=secrets.token_hex(32))
+        self.domains = _domains(settings)
+        self.client = Client()
+        self.stores = {region.spec.region: Store(region.spec, self.client, clock=_now) for region in settings.regions}
+        self.node = AccessPointNode(
+            settings.location, lambda: self.snapshot, self.stores, find_address=self._find_address
+        )
+        self.measuring = asyncio.create_task(self.node.run())
+
+    def _find_address(self, host: str, path: str) -> Address | None:
+        alias = self.domains.get(host)
+        return address_of(host, path) if alias is None else Address(alias=alias, path=path)
+
+    def take(self, settings: Settings) -> None:
+        """Go on with other settings over the same stores."""
+        before = self.snapshot
+        self.snapshot = snapshot_of(settings, generation=before.generation + 1, session_secret=before.session_secret)
+        self.domains = _domains(settings)
+        self.settings = settings
+
+    async def close(self) -> None:
+        self.measuring.cancel()
+        await asyncio.gather(self.measuring, return_exceptions=True)
+        await self.client.close()
+
+
+def _domains(settings: Settings) -> dict[str, str]:
+    return {domain: one.alias for one in settings.access_points for domain in one.domains}
+
+
+class Standalone:
+    """`handle` is an Exchange; make it inside a running loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._running = _Running(settings, 1)
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._running.settings
+
+    @property
+    def stores(self) -> dict[str, Store]:
+        """The stores in use, by region."""
+        return self._running.stores
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request."""
+        return await self._running.node.handle(request)
+
+    async def replace(self, settings: Settings) -> bool:
+        """Go over to other settings. True when that meant other stores: they have been measured first."""
+        before = self._running
+        if [region.spec for region in settings.regions] == [region.spec for region in before.settings.regions]:
+            before.take(settings)
+            return False
+        after = _Running(settings, before.snapshot.generation + 1)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(MEASURE_S):
+                while not after.node.is_measured:  # noqa: ASYNC110 - probes come in all the time
+                    await asyncio.sleep(0.02)
+        self._running = after
+        before.measuring.cancel()
+        task = asyncio.create_task(_later(RETIRE_S, before.close))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+        return True
+
+    def blocks(self) -> list[str]:
+        """What keeps the access points from being served, a sentence each; nothing when they are."""
+        running = self._running
+        seen = {one.region: one for one in running.node.fleet.report()}
+        states = running.node.fleet.states
+        if not running.node.is_measured:
+            return [
+                f"region {region} has not been measured"
+                for region, one in seen.items()
+                if one.rtt_ms_p50 is None and states[region] is State.HEALTHY
+            ] or ["regions are being measured"]
+        found = []
+        for one in running.settings.access_points:
+            active = [region for region, _, dial in one.members if dial]
+            if all(states[region] is State.EJECTED for region in active):
+                why = ", ".join(f"{region}: {seen[region].reason or 'ejected'}" for region in active)
+                found.append(f"access point {one.name}: no active region answers ({why})")
+        return found
+
+    def report(self) -> dict[str, Any]:
+        """What is measured and chosen."""
+        return self._running.node.report()
+
+    async def close(self) -> None:
+        """End everything."""
+        for task in self._retiring:
+            task.cancel()
+        await self._running.close()
+
+
+async def _later(delay_s: float, close: Callable[[], Any]) -> None:
+    try:
+        await asyncio.sleep(delay_s)
+    finally:
+        await close()
