@@ -126,6 +126,20 @@ def new_world(tmp_path: Path) -> Iterator[World]:
 
 
 @pytest.fixture
+def make_world() -> Iterator[Callable[[Path], World]]:
+    """A world in a given folder, not started."""
+    made: list[World] = []
+
+    def make(data: Path) -> World:
+        made.append(World(data))
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.down()
+
+
+@pytest.fixture
 def new_world_at() -> Iterator[Callable[..., World]]:
     """Starts a world in a given folder, with options for `up`."""
     made: list[World] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote
 
@@ -33,6 +33,20 @@ STATUS_SUBJECT = "nearpoint.node.status"
 LOAD_TIMEOUT_S = 10.0  # without a word from the server while everything is loaded
 WATCH_CHECK_S = 0.3  # how soon a watcher sees that the server has come back
 SNAPSHOT_HISTORY = 16  # generations kept for `nats kv history`, when somebody asks what a node was told
+
+
+def _nothing() -> None:
+    pass
+
+
+@contextlib.contextmanager
+def _telling(on_silent: Callable[[], None]) -> Iterator[None]:
+    """Calls `on_silent` when the server leaves what is done inside unanswered, or refuses it for want of resources."""
+    try:
+        yield
+    except (TimeoutError, NatsError):
+        on_silent()
+        raise
 
 
 async def connect(url: str, *, name: str, wait_s: float = 10.0) -> NatsClient:
@@ -87,18 +101,19 @@ def _unkey(key: str) -> tuple[str, str]:
 class NatsState:
     """`State` over JetStream. Open with `NatsState.open(client)`."""
 
-    def __init__(self, kv: KeyValue) -> None:
+    def __init__(self, kv: KeyValue, on_silent: Callable[[], None]) -> None:
         self._kv = kv
+        self._on_silent = on_silent
         # Bytes until somebody asks for the kind: only its reader knows the type.
         self._resources: dict[str, dict[str, Resource | bytes]] = {}
         self._callbacks: list[Callable[[], None]] = []
         self.version = 0
 
     @classmethod
-    async def open(cls, client: NatsClient) -> NatsState:
-        """Load everything that is kept."""
+    async def open(cls, client: NatsClient, on_silent: Callable[[], None] = _nothing) -> NatsState:
+        """Load everything that is kept. `on_silent` is called when a write is not answered."""
         kv = await _bucket(client, STATE_BUCKET, history=1)
-        state = cls(kv)
+        state = cls(kv, on_silent)
         # Not the watcher's own mark for "that was all": it may come while messages are still on their way.
         stream = (await client.jetstream().stream_info(f"KV_{STATE_BUCKET}")).state
         last = stream.last_seq if stream.messages else 0
@@ -128,13 +143,15 @@ class NatsState:
         return [resource for resource in found if resource is not None]
 
     async def put(self, resource: Resource) -> None:
-        revision = await self._kv.put(_key(resource.KIND, resource.id), msgspec.json.encode(resource))
+        with _telling(self._on_silent):
+            revision = await self._kv.put(_key(resource.KIND, resource.id), msgspec.json.encode(resource))
         self._resources.setdefault(resource.KIND, {})[resource.id] = resource
         self._changed(revision)
 
     async def delete(self, resource: Resource) -> None:
         if resource.id in self._resources.get(resource.KIND, {}):
-            await self._kv.purge(_key(resource.KIND, resource.id))
+            with _telling(self._on_silent):
+                await self._kv.purge(_key(resource.KIND, resource.id))
             self._resources[resource.KIND].pop(resource.id, None)
             self._changed(self.version + 1)
 
@@ -150,16 +167,19 @@ class NatsState:
 class SnapshotChannel:
     """Where snapshots are written by the planner and read by the nodes, each a whole value under one key."""
 
-    def __init__(self, client: NatsClient, kv: KeyValue) -> None:
+    def __init__(self, client: NatsClient, kv: KeyValue, on_silent: Callable[[], None]) -> None:
         self._client = client
         self._kv = kv
+        self._on_silent = on_silent
 
     @classmethod
-    async def open(cls, client: NatsClient) -> SnapshotChannel:
-        return cls(client, await _bucket(client, SNAPSHOT_BUCKET, history=SNAPSHOT_HISTORY))
+    async def open(cls, client: NatsClient, on_silent: Callable[[], None] = _nothing) -> SnapshotChannel:
+        """`on_silent` is called when a write is not answered."""
+        return cls(client, await _bucket(client, SNAPSHOT_BUCKET, history=SNAPSHOT_HISTORY), on_silent)
 
     async def publish(self, snapshot: Snapshot) -> None:
-        await self._kv.put(SNAPSHOT_KEY, msgspec.json.encode(snapshot))
+        with _telling(self._on_silent):
+            await self._kv.put(SNAPSHOT_KEY, msgspec.json.encode(snapshot))
 
     async def latest(self) -> Snapshot | None:
         """The last one published, or None before the first."""

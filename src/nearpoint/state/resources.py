@@ -40,6 +40,9 @@ class Bucket(Resource, frozen=True, kw_only=True):
     name: str
     region: str
     created_at: float
+    # Copies of what the store was told, for the evaluation of permissions at nodes.
+    policy: dict[str, Any] | None = None
+    public_access_block: dict[str, bool] = {}
 
     @property
     def id(self) -> str:
@@ -55,7 +58,11 @@ class Member(Struct, frozen=True, kw_only=True):
 
 
 class AccessPoint(Resource, frozen=True, kw_only=True):
-    """A Multi-Region Access Point. `alias` ends in `.mrap`; its ARN ends in the alias."""
+    """A Multi-Region Access Point. `alias` ends in `.mrap`; its ARN ends in the alias.
+
+    What AWS has not: `read_fallback` looks for a key elsewhere before a 404; `hedge_reads` asks a second region when the
+    first is slow.
+    """
 
     KIND: ClassVar[str] = "access-point"
     alias: str
@@ -66,6 +73,8 @@ class AccessPoint(Resource, frozen=True, kw_only=True):
     public_access_block: dict[str, bool] = {}
     policy: dict[str, Any] | None = None
     status: str = "READY"
+    read_fallback: bool = True
+    hedge_reads: bool = False
 
     @property
     def id(self) -> str:

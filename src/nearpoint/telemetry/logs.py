@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from typing import Any
 
@@ -11,6 +13,16 @@ import structlog
 
 def _json(event: Any, **_: Any) -> str:
     return orjson.dumps(event, default=str).decode()
+
+
+class _StandardError:
+    """What structlog writes to. A line that the disk does not take is dropped: no request may fail by its log."""
+
+    def msg(self, line: str) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, line.encode("utf-8", "backslashreplace") + b"\n")
+
+    log = debug = info = warn = warning = error = critical = exception = failure = fatal = msg
 
 
 def configure(process: str, *, level: int = 20) -> None:
@@ -26,7 +38,7 @@ def configure(process: str, *, level: int = 20) -> None:
             render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *_: _StandardError(),
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(process=process)

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import os
 import time
+from functools import partial
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from nearpoint.wire.message import BodyTooLargeError, Headers, Request, Response
 from nearpoint.world.layout import WorldError
 from nearpoint.world.links import FAULTS
 from nearpoint.world.memory import resident_bytes
+from nearpoint.world.revival import Revival
 from nearpoint.world.supervisor import Supervisor
 
 BODY_BYTES_MAX = 64 * 1024
@@ -43,6 +45,7 @@ class Admin:
         self.faults: dict[str, str] = {}
         self.ready = False
         self._turning = asyncio.Lock()  # one fault after the other: starting a store takes a while
+        self._revival = Revival(supervisor.layout.state, partial(supervisor.restart, "nats"))
         supervisor.on_message(self._heard)
 
     def _heard(self, name: str, message: dict[str, Any]) -> None:
@@ -50,6 +53,12 @@ class Admin:
         self._routes |= message.get("routes", {})
         if "edge_names" in message:
             self._supervisor.broadcast({"edge_names": message["edge_names"]})
+        if "state_store_silent" in message:
+            self._revival.needed()
+
+    def close(self) -> None:
+        """Start nothing any more."""
+        self._revival.close()
 
     async def handle(self, request: Request) -> Response:
         given = (request.headers.get("authorization") or "").encode("latin-1")

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,12 @@ async def _ensure_root_key(state: State, config: dict[str, Any]) -> None:
 async def main(child: Child) -> None:
     config = child.config
     nats_client = await nats.connect(config["nats_url"], name="control", wait_s=NATS_WAIT_S)
-    state = await nats.NatsState.open(nats_client)
+    silent = partial(child.send, {"state_store_silent": True})
+    state = await nats.NatsState.open(nats_client, on_silent=silent)
     await _ensure_root_key(state, config)
     planner = Planner(
         state,
-        await nats.SnapshotChannel.open(nats_client),
+        await nats.SnapshotChannel.open(nats_client, on_silent=silent),
         account_id=config["account_id"],
         session_secret=config["session_secret"],
     )

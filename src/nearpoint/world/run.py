@@ -52,6 +52,7 @@ async def _run(
         for task in (starting, stopping):
             if task is not None:
                 task.cancel()
+        admin.close()
         await server.drain(1.0)  # before its socket is closed with all others
         await supervisor.stop()
 

@@ -166,6 +166,14 @@ class Supervisor:
             sock.close()
         self._sockets.clear()
 
+    async def restart(self, name: str) -> None:
+        """End a process that does not do its work; it is started again as after any other end."""
+        process = self._managed[name].process
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
     async def stop_store(self, region: str) -> None:
         """Really stop a region's embedded store: its process ends and its port refuses connections."""
         await self._end(self._managed[f"store-{region}"])
