@@ -35,6 +35,12 @@ class CommandError(Exception):
         self.code = code
 
 
+def complain(message: str) -> None:
+    """What went wrong, on standard error. User's text is shown as it is, brackets and all."""
+    notes.print("[red]nearpoint:[/]", end=" ")
+    notes.print(message, markup=False, soft_wrap=True)
+
+
 def print_json(value: Any) -> None:
     """The value on standard output, for scripts."""
     sys.stdout.write(json.dumps(value, indent=2) + "\n")

@@ -145,6 +145,27 @@ def logs(
     module.logs(data=data, names=names or [], lines=lines, follow=follow)
 
 
+@app.command(
+    epilog="Examples:  [bold]nearpoint edge --listen 127.0.0.1:8080 --origin http://127.0.0.1:9000[/]"
+    "   [bold]nearpoint edge --listen :80 --origin https://example.org --workers 4[/]"
+)
+def edge(
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to serve; without a host, on all addresses.")],
+    origin: Annotated[str, typer.Option(metavar="URL", help="What to cache: http:// or https://, a path in front.")],
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the port.")] = 1,
+    cache_mb: Annotated[
+        int, typer.Option(min=1, metavar="MB", help="Memory for the cache, all workers together.")
+    ] = 256,
+    access_log: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write CloudFront's standard log lines there.")
+    ] = None,
+) -> None:
+    """Run a caching edge alone, in front of any origin: no world, no control plane. It honours Cache-Control."""
+    from nearpoint.cli.edge import run_edge
+
+    raise typer.Exit(run_edge(listen, origin, workers=workers, cache_mb=cache_mb, access_log=access_log))
+
+
 @app.command(epilog="Examples:  [bold]nearpoint demo[/]   [bold]nearpoint demo --json[/]")
 def demo(
     data: Annotated[
@@ -220,19 +241,23 @@ def aws_data(
 
 def run() -> None:
     """Run the command line and exit: every expected failure is one line and its exit code."""
-    from nearpoint.cli.console import CommandError, Exit, notes
+    from nearpoint.cli.console import CommandError, Exit, complain
     from nearpoint.world.layout import WorldError
 
     try:
         app()
     except CommandError as error:
-        notes.print(f"[red]nearpoint:[/] {error}", soft_wrap=True)
+        complain(str(error))
         sys.exit(error.code)
     except WorldError as error:
-        notes.print(f"[red]nearpoint:[/] {error}", soft_wrap=True)
+        complain(str(error))
+        sys.exit(Exit.FAILED)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. Nothing may be written to it at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(Exit.FAILED)
     except OSError as error:
-        notes.print(f"[red]nearpoint:[/] {error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
+        complain(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else ""))
         sys.exit(Exit.FAILED)
     except KeyboardInterrupt:
-        os._exit(Exit.INTERRUPTED) if sys.is_finalizing() else sys.exit(Exit.INTERRUPTED)
+        sys.exit(Exit.INTERRUPTED)
