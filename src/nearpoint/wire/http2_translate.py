@@ -30,7 +30,11 @@ _beginnings: dict[
 def translate(reply: bytes | Sequence[bytes | FileBody]) -> tuple[bytes, bytes]:
     """The header block and the body of a prebuilt response. Raises ValueError when it has no end of head."""
     if not isinstance(reply, bytes) and isinstance(reply[-1], FileBody):
-        reply = [*reply[:-1], reply[-1].whole()]
+        reply = [piece.whole() if isinstance(piece, FileBody) else piece for piece in reply]
+    return _translate(reply)  # type: ignore[arg-type]  # no file is left
+
+
+def _translate(reply: bytes | Sequence[bytes]) -> tuple[bytes, bytes]:
     if isinstance(reply, bytes):
         at = reply.find(_END)
         if at < 0:
