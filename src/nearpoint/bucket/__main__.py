@@ -49,6 +49,7 @@ async def main(child: Child) -> None:
     child.ready()
     log.info("ready", region=store.region, address=sock.getsockname())
     await child.stopping.wait()
+    store.stop_waiting()
     await server.drain(_DRAIN_S)
     await store.close()
 

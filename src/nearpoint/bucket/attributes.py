@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
 from nearpoint.awsproto import AwsError
 from nearpoint.bucket import rows
 from nearpoint.bucket.calls import Call, Result
@@ -33,11 +31,11 @@ class Attributes:
     async def put_object_tagging(self, call: Call) -> Result:
         tag_set = call.params["Tagging"].get("TagSet", [])
         tags = check_tags((tag.get("Key", ""), tag.get("Value", "")) for tag in tag_set)
-        packed = orjson.dumps(tags).decode() if tags else None
-        return await self._update(call, lambda _stored: ("tags", packed), "tags")
+        packed = rows.pack_tags(tags)
+        return await self._update(call, lambda stored: (packed, stored.extras))
 
     async def delete_object_tagging(self, call: Call) -> Result:
-        result = await self._update(call, lambda _stored: ("tags", None), "tags")
+        result = await self._update(call, lambda stored: (None, stored.extras))
         headers = Headers([("x-amz-version-id", result["VersionId"])] if "VersionId" in result else [])
         return Response(204, headers)
 
@@ -77,7 +75,7 @@ class Attributes:
         status = call.params.get("LegalHold", {}).get("Status")
         if status not in ("ON", "OFF"):
             raise AwsError("MalformedXML")
-        await self._update(call, lambda stored: _with_extra(stored, "legal_hold", status), "put")
+        await self._update(call, lambda stored: _with_extra(stored, "legal_hold", status))
         return Response(200)
 
     async def get_object_retention(self, call: Call) -> Result:
@@ -95,7 +93,7 @@ class Attributes:
             retention = {"Mode": asked["Mode"], "RetainUntilDate": iso_date(asked["RetainUntilDate"])}
         bypass = call.headers.get("x-amz-bypass-governance-retention") == "true"
 
-        def change(stored: Stored) -> tuple[str, str | None]:
+        def change(stored: Stored) -> tuple[str | None, str | None]:
             before = stored.extra().get("retention")
             if before is None or (bypass and before["Mode"] == "GOVERNANCE"):
                 return _with_extra(stored, "retention", retention)
@@ -103,26 +101,21 @@ class Attributes:
                 raise AwsError("AccessDenied", "Access Denied because object protected by object lock.")
             return _with_extra(stored, "retention", retention)
 
-        await self._update(call, change, "put")
+        await self._update(call, change)
         return Response(200)
 
     def _find(self, call: Call) -> tuple[Bucket, Stored]:
         bucket = rows.find_bucket(self._store.db, call.bucket)
         return bucket, find_object(self._store.db, bucket, call.key, call.version)
 
-    async def _update(
-        self, call: Call, change: Callable[[Stored], tuple[str, str | None]], operation: str
-    ) -> dict[str, Any]:
-        """Set one column, named and valued by `change`, of the version that the call names."""
+    async def _update(self, call: Call, change: Callable[[Stored], tuple[str | None, str | None]]) -> dict[str, Any]:
+        """Give the version that the call names the tags and extras (packed) that `change` says."""
         name, key, version = call.bucket, call.key, call.version
 
         def update(tx: Transaction) -> dict[str, Any]:
             bucket = rows.find_bucket(tx.db, name)
             stored = find_object(tx.db, bucket, key, version)
-            column, value = change(stored)
-            tx.db.execute(f"UPDATE object SET {column} = ? WHERE id = ?", (value, stored.id))  # noqa: S608
-            entry = rows.LogEntry(key, stored.version, operation, stored.etag, stored.size, tx.now_us)
-            rows.note(tx, bucket, entry)
+            rows.amend(tx, bucket, stored, *change(stored))
             return _shown(bucket, stored)
 
         return await self._store.writer.submit(update)
@@ -132,9 +125,9 @@ def _shown(bucket: Bucket, stored: Stored) -> dict[str, Any]:
     return {"VersionId": stored.version} if bucket.versioning else {}
 
 
-def _with_extra(stored: Stored, name: str, value: Any) -> tuple[str, str | None]:
+def _with_extra(stored: Stored, name: str, value: Any) -> tuple[str | None, str | None]:
     extra = stored.extra()
     extra.pop(name, None)
     if value is not None:
         extra[name] = value
-    return "extras", orjson.dumps(extra).decode() if extra else None
+    return stored.tags, rows.pack_extras(extra)

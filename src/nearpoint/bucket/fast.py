@@ -15,7 +15,7 @@ from nearpoint.awsproto.routing import decode_text
 from nearpoint.awsproto.service import host_id
 from nearpoint.bucket.disk import Disk
 from nearpoint.bucket.names import KEY_BYTES_MAX
-from nearpoint.bucket.schema import fetch_one
+from nearpoint.bucket.schema import NEWEST, fetch_one
 from nearpoint.bucket.store import Store
 from nearpoint.signing import Message, SignatureError, Verified
 from nearpoint.wire.dates import http_date
@@ -43,9 +43,10 @@ _PLAIN_HEADERS = frozenset(
     }
 )
 _SELECT = (
-    "SELECT b.versioning, o.version, o.marker, o.size, o.etag, o.stamp, o.part_count, o.head, o.tags, o.extras, c.id, "
-    "c.data FROM bucket b JOIN object o ON o.bucket = b.id LEFT JOIN content c ON c.id = o.content "
-    "WHERE b.name = ? AND o.key = ? ORDER BY o.stamp DESC LIMIT 1"
+    "SELECT b.versioning, o.version, o.marker, o.size, o.etag, o.stamp, o.part_count, o.head, o.tags, o.extras, "  # noqa: S608
+    "o.replication, c.id, c.data "
+    "FROM bucket b JOIN object o ON o.bucket = b.id LEFT JOIN content c ON c.id = o.content "
+    f"WHERE b.name = ? AND o.key = ? ORDER BY {NEWEST} LIMIT 1"
 )
 
 
@@ -93,7 +94,7 @@ class FastReads:
         row = fetch_one(self._store.db, _SELECT, (bucket, key))
         if row is None:
             return None
-        versioning, version, marker, size, etag, stamp, part_count, head, tags, extras, number, data = row
+        versioning, version, marker, size, etag, stamp, part_count, head, tags, extras, status, number, data = row
         if marker or part_count or tags is not None or extras is not None:
             return None
         if data is None and size:
@@ -103,6 +104,8 @@ class FastReads:
         request_id = self._new_request_id()
         modified = _last_modified(stamp // 1_000_000)
         shown = f"x-amz-version-id: {version}\r\n" if versioning else ""
+        if status:
+            shown += f"x-amz-replication-status: {status}\r\n"
         lead = (
             f'HTTP/1.1 200 OK\r\nLast-Modified: {modified}\r\nETag: "{etag}"\r\n{shown}Accept-Ranges: bytes\r\n'
         ).encode("latin-1")

@@ -23,7 +23,7 @@ class Position:
     """Where to begin: at the first row whose key is ≥ `key`, or, with `below`, within `key` at ordinals below it."""
 
     key: bytes
-    below: int | None = None
+    below: Any = None
 
 
 Seek = Callable[[Position, bytes | None], Iterator[Row]]  # rows from the position up to, not including, the key

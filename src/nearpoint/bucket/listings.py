@@ -17,7 +17,7 @@ from nearpoint.awsproto.xml import Raw, escape
 from nearpoint.bucket import rows
 from nearpoint.bucket.calls import Call, Result
 from nearpoint.bucket.listing import Page, Position, Row, Seek, after, after_marker, read_page
-from nearpoint.bucket.schema import fetch_one
+from nearpoint.bucket.schema import NEWEST, fetch_one
 from nearpoint.bucket.store import Store
 from nearpoint.wire.dates import iso_date
 
@@ -27,7 +27,13 @@ _OBJECTS = (
     "SELECT key, stamp, size, etag, storage_class, checksum FROM object INDEXED BY current "
     "WHERE listed AND bucket = ? AND key >= ? AND key < ? ORDER BY key"
 )
-_VERSIONS = "SELECT key, stamp, size, etag, storage_class, checksum, version, marker FROM object WHERE bucket = ? AND "
+# Where a version stands among its key's, as text that sorts as `schema.NEWEST` does: `!` is below all that names hold.
+_ORDINAL = "printf('%020d!%s!%s', stamp, origin, etag)"
+_VERSIONS = (
+    f"SELECT key, {_ORDINAL}, size, etag, storage_class, checksum, version, marker, stamp FROM object "  # noqa: S608
+    "WHERE bucket = ? AND "
+)
+_BELOW_VERSION = f"stamp <= CAST(substr(?3, 1, 20) AS INTEGER) AND {_ORDINAL} < ?3"
 _UPLOADS = (
     "SELECT key, -id, name, storage_class, created, algorithm, kind, algorithm_asked FROM upload WHERE bucket = ? AND "
 )
@@ -108,14 +114,14 @@ class Listings:
             )
         if key_marker:
             start = after_marker(key_marker, query.prefix, query.delimiter)
-            ordinal = _ordinal(version_marker)
+            ordinal = version_marker.rpartition(_MARK)[2] if _MARK in version_marker else None
             if version_marker and ordinal is None:
                 found = rows.find_version(db, bucket.id, key_marker, version_marker)
-                ordinal = None if found is None else found.stamp
+                ordinal = None if found is None else f"{found.stamp:020d}!{found.origin}!{found.etag}"
             if ordinal is not None:
                 start = Position(key_marker, ordinal)
         page = read_page(
-            _seek_history(db, bucket.id, _VERSIONS, "stamp <", "stamp DESC"),
+            _seek_history(db, bucket.id, _VERSIONS, _BELOW_VERSION, NEWEST),
             prefix=query.prefix,
             delimiter=query.delimiter,
             start=start,
@@ -139,10 +145,10 @@ class Listings:
         parts: list[str] = []
         owner = self._owner_xml()
         newest: bytes | None = None
-        for key, stamp, size, etag, storage_class, checksum, version, marker in page.rows:
+        for key, ordinal, size, etag, storage_class, checksum, version, marker, stamp in page.rows:
             # The first version that a page shows of a key is the current one, unless the page began within the key.
             within = start.below is not None and key == start.key
-            latest = key != newest and not (within and self._has_newer(bucket.id, key, stamp))
+            latest = key != newest and not (within and self._has_newer(bucket.id, key, ordinal))
             newest = key
             tag = "DeleteMarker" if marker else "Version"
             parts.append(
@@ -157,13 +163,13 @@ class Listings:
             parts.append(f"{owner}</{tag}>")
         return "".join(parts)
 
-    def _has_newer(self, bucket_id: int, key: bytes, stamp: int) -> bool:
+    def _has_newer(self, bucket_id: int, key: bytes, ordinal: str) -> bool:
         current = fetch_one(
             self._store.db,
-            "SELECT stamp FROM object WHERE bucket = ? AND key = ? ORDER BY stamp DESC LIMIT 1",
+            f"SELECT {_ORDINAL} FROM object WHERE bucket = ? AND key = ? ORDER BY {NEWEST} LIMIT 1",  # noqa: S608
             (bucket_id, key),
         )
-        return current is not None and current[0] > stamp
+        return current is not None and current[0] > ordinal
 
     async def list_multipart_uploads(self, call: Call) -> Result:
         db = self._store.db
@@ -179,7 +185,7 @@ class Listings:
             if ordinal is not None:
                 start = Position(key_marker, ordinal)
         page = read_page(
-            _seek_history(db, bucket.id, _UPLOADS, "-id <", "id"),
+            _seek_history(db, bucket.id, _UPLOADS, "-id < ?", "id"),
             prefix=query.prefix,
             delimiter=query.delimiter,
             start=start,
@@ -269,7 +275,7 @@ def _seek_history(db: apsw.Connection, bucket_id: int, select: str, below: str, 
     def seek(position: Position, end: bytes | None) -> Iterator[Row]:
         first = position.key
         if position.below is not None:
-            yield from _rows(db, f"{select} key = ? AND {below} ? ORDER BY {order}", (bucket_id, first, position.below))
+            yield from _rows(db, f"{select} key = ? AND {below} ORDER BY {order}", (bucket_id, first, position.below))
             first = after(first).key
         yield from _rows(
             db, f"{select} key >= ? AND key < ? ORDER BY key, {order}", (bucket_id, first, end or _KEY_END)

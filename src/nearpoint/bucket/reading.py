@@ -61,6 +61,8 @@ class Reading:
         )
         if bucket.versioning:
             headers.add("x-amz-version-id", stored.version)
+        if stored.replication:
+            headers.add("x-amz-replication-status", stored.replication)
         conditions = conditions_of(call.headers)
         if conditions != NO_CONDITIONS:
             verdict = decide_read(conditions, etag=stored.etag, modified_s=stored.modified_s)

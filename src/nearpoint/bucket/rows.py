@@ -1,7 +1,8 @@
 """Buckets, versions and content as rows: what finds, places and removes them, and keeps the invariants between them.
 
-Of a key's versions the one with the highest stamp is current; exactly that one is `listed`, unless it is a delete
-marker. A key has at most one version named `null`. Content belongs to one version or part; it goes with it.
+Of a key's versions the newest is current (`schema.NEWEST`: by stamp, then origin, then entity tag); exactly that one is
+`listed`, unless it is a delete marker. A key has at most one version named `null`. Content belongs to one version or
+part; it goes with it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ import apsw
 import orjson
 
 from nearpoint.awsproto.errors import AwsError
+from nearpoint.bucket import outbox
 from nearpoint.bucket.checksums import Checksum
 from nearpoint.bucket.disk import Disk
 from nearpoint.bucket.metadata import Description, Tags
-from nearpoint.bucket.schema import fetch_all, fetch_one
+from nearpoint.bucket.schema import NEWEST, fetch_all, fetch_one
 from nearpoint.bucket.writer import Transaction
+from nearpoint.regions.rules import Change
+from nearpoint.regions.version import Stamp, next_time_us
 
 NULL_VERSION = "null"
 ENABLED = "Enabled"
@@ -51,10 +55,19 @@ class Stored(NamedTuple):
     checksum: str
     tags: str | None
     extras: str | None
+    origin: str
+    replication: str
+    amended: int
+    amended_in: str
 
     @property
     def modified_s(self) -> int:
         return self.stamp // 1_000_000
+
+    @property
+    def rank(self) -> tuple[int, str, str, str]:
+        """What versions of a key are ordered by: `schema.NEWEST`."""
+        return self.stamp, self.origin, self.etag, self.version
 
     def tag_list(self) -> Tags:
         return [] if self.tags is None else [(key, value) for key, value in orjson.loads(self.tags)]
@@ -85,23 +98,13 @@ class NewObject(NamedTuple):
     marker: bool = False
 
 
-class LogEntry(NamedTuple):
-    """A write as replication will hear of it. `operation` is put, marker, delete (of one version), or tags."""
-
-    key: bytes
-    version: str
-    operation: str
-    etag: str
-    size: int
-    stamp: int
-
-
 _COLUMNS = ", ".join(Stored._fields)
-_CURRENT = f"SELECT {_COLUMNS} FROM object WHERE bucket = ? AND key = ? ORDER BY stamp DESC LIMIT 1"  # noqa: S608
+_CURRENT = f"SELECT {_COLUMNS} FROM object WHERE bucket = ? AND key = ? ORDER BY {NEWEST} LIMIT 1"  # noqa: S608
 _VERSION = f"SELECT {_COLUMNS} FROM object WHERE bucket = ? AND key = ? AND version = ?"  # noqa: S608
 _INSERT = (
     "INSERT INTO object (bucket, key, stamp, version, listed, marker, size, etag, content, part_count, head, "
-    "storage_class, checksum, tags, extras) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "storage_class, checksum, tags, extras, origin, replication, amended, amended_in) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
 
@@ -180,14 +183,45 @@ def place(tx: Transaction, disk: Disk, bucket: Bucket, current: Stored | None, n
     Where the bucket keeps no versions, or no longer, it takes the place of the version `null`.
     """
     version = new.version if bucket.versioning == ENABLED else NULL_VERSION
-    stamp = tx.now_us if current is None else max(tx.now_us, current.stamp + 1)
+    time_us = next_time_us(tx.now_us, None if current is None else current.stamp)
+    to: list[str] = []
+    change: Change = "marker" if new.marker else "put"
+    if bucket.replicated:
+        tags = new.description.tags
+        to = outbox.where_to(tx.db, bucket.id, key=new.key, tags=tags, change=change, is_replica=False)
+    stamp = Stamp(time_us, tx.region, new.etag)
+    insert(tx, disk, bucket, current, new._replace(version=version), stamp, outbox.PENDING if to else "")
+    outbox.add(tx, bucket.name, to, (new.key, version, change, new.etag, new.size))
+    return version, time_us
+
+
+def insert(
+    tx: Transaction,
+    disk: Disk,
+    bucket: Bucket,
+    current: Stored | None,
+    new: NewObject,
+    stamp: Stamp,
+    replication: outbox.Status,
+    amended: tuple[int, str] = (0, ""),
+) -> None:
+    """Put a version where its stamp belongs among its key's; `current` is the newest there is.
+
+    One named `null` takes the place of the one that has that name.
+    """
+    version = new.version
     replaced: Stored | None = None
     if version == NULL_VERSION and current is not None:
         replaced = current if current.version == version else find_version(tx.db, bucket.id, new.key, version)
         if replaced is not None:
             remove_row(tx, replaced)
-    if current is not None and current.listed and (replaced is None or replaced.id != current.id):
+            if replaced.id == current.id:
+                current = find_current(tx.db, bucket.id, new.key)
+    newest = current is None or (*stamp, version) > current.rank
+    if newest and current is not None and current.listed:
         tx.db.execute("UPDATE object SET listed = 0 WHERE id = ?", (current.id,))
+    elif not newest and current is not None and not current.marker and not current.listed:
+        tx.db.execute("UPDATE object SET listed = 1 WHERE id = ?", (current.id,))  # what hid it was replaced
     content = new.content
     if content is not None and not new.part_count:
         content = add_content(tx, disk, content, new.size)
@@ -197,9 +231,9 @@ def place(tx: Transaction, disk: Disk, bucket: Bucket, current: Stored | None, n
         (
             bucket.id,
             new.key,
-            stamp,
+            stamp.time_us,
             version,
-            0 if new.marker else 1,
+            1 if newest and not new.marker else 0,
             1 if new.marker else 0,
             new.size,
             new.etag,
@@ -208,13 +242,44 @@ def place(tx: Transaction, disk: Disk, bucket: Bucket, current: Stored | None, n
             description.head,
             description.storage_class,
             new.checksum.pack() if new.checksum is not None else "",
-            orjson.dumps(description.tags).decode() if description.tags else None,
-            orjson.dumps(description.extras).decode() if description.extras else None,
+            pack_tags(description.tags),
+            pack_extras(description.extras),
+            stamp.region,
+            replication,
+            *amended,
         ),
     )
-    operation = "marker" if new.marker else "put"
-    note(tx, bucket, LogEntry(new.key, version, operation, new.etag, new.size, stamp))
-    return version, stamp
+
+
+def pack_tags(tags: Tags) -> str | None:
+    """Tags as their column has them."""
+    return orjson.dumps(tags).decode() if tags else None
+
+
+def pack_extras(extras: dict[str, Any]) -> str | None:
+    """Extras as their column has them."""
+    return orjson.dumps(extras).decode() if extras else None
+
+
+def amend(tx: Transaction, bucket: Bucket, stored: Stored, tags: str | None, extras: str | None) -> None:
+    """Change what hangs on a version, and log it where the version itself was copied, or is a copy."""
+    to: list[str] = []
+    is_replica = stored.replication == outbox.REPLICA
+    if bucket.replicated and stored.replication:
+        pairs = [] if tags is None else [(key, value) for key, value in orjson.loads(tags)]
+        to = outbox.where_to(tx.db, bucket.id, key=stored.key, tags=pairs, change="amend", is_replica=is_replica)
+    tx.db.execute(
+        "UPDATE object SET tags = ?, extras = ?, amended = ?, amended_in = ?, replication = ? WHERE id = ?",
+        (
+            tags,
+            extras,
+            next_time_us(tx.now_us, stored.amended),
+            tx.region,
+            outbox.PENDING if to and not is_replica else stored.replication,
+            stored.id,
+        ),
+    )
+    outbox.add(tx, bucket.name, to, (stored.key, stored.version, "amend", stored.etag, 0))
 
 
 def take_away(tx: Transaction, bucket: Bucket, stored: Stored) -> None:
@@ -223,13 +288,9 @@ def take_away(tx: Transaction, bucket: Bucket, stored: Stored) -> None:
     below = find_current(tx.db, bucket.id, stored.key)
     if below is not None and not below.marker and not below.listed:
         tx.db.execute("UPDATE object SET listed = 1 WHERE id = ?", (below.id,))
-    note(tx, bucket, LogEntry(stored.key, stored.version, "delete", stored.etag, stored.size, tx.now_us))
-
-
-def note(tx: Transaction, bucket: Bucket, entry: LogEntry) -> None:
-    """Log a write for replication, in the same transaction, when the bucket is replicated."""
-    if bucket.replicated:
+    if stored.replication:
+        outbox.forget_version(tx, bucket.name, stored.key, stored.version)
         tx.db.execute(
-            "INSERT INTO outbox (bucket, key, version, operation, etag, size, stamp) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (bucket.name, *entry),
+            "INSERT OR REPLACE INTO removed (bucket, key, version, removed) VALUES (?, ?, ?, ?)",
+            (bucket.id, stored.key, stored.version, tx.now_us),
         )

@@ -1,6 +1,6 @@
 """Bucket configuration that is kept and given back: one table of what each call stores.
 
-Replication alone has an effect here: it makes the bucket's writes go into the outbox.
+Replication alone has an effect here: it makes the bucket's writes go into the outbox, by its rules.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from typing import Any
 import orjson
 
 from nearpoint.awsproto import AwsError
-from nearpoint.bucket import rows
+from nearpoint.bucket import outbox, rows
 from nearpoint.bucket.calls import Call, Result
 from nearpoint.bucket.rows import Bucket
 from nearpoint.bucket.schema import fetch_one
 from nearpoint.bucket.store import Store
 from nearpoint.bucket.writer import Transaction
+from nearpoint.regions.rules import check as check_replication
+from nearpoint.regions.rules import compile_rules
 from nearpoint.wire.message import Response
 
 
@@ -101,12 +103,14 @@ class Settings:
                 raise AwsError("MissingRequestBodyError")
             if kind == "BucketPolicy":
                 _check_policy(value)
+            if kind == "BucketReplication":
+                check_replication(value, source=call.bucket)
         name = call.bucket
 
         def change(tx: Transaction) -> None:
             bucket = rows.find_bucket(tx.db, name)
             if kind == "BucketReplication":
-                _set_replicated(tx, bucket, value is not None)
+                _set_replicated(tx, bucket, value)
             write_setting(tx, bucket.id, kind, value)
 
         await self._store.writer.submit(change)
@@ -167,11 +171,11 @@ def _check_policy(text: str) -> None:
         raise AwsError("MalformedPolicy", "Invalid policy syntax.")
 
 
-def _set_replicated(tx: Transaction, bucket: Bucket, replicated: bool) -> None:
-    if replicated and bucket.versioning != rows.ENABLED:
+def _set_replicated(tx: Transaction, bucket: Bucket, configuration: dict[str, Any] | None) -> None:
+    if configuration is not None and bucket.versioning != rows.ENABLED:
         raise AwsError(
             "InvalidRequest", "Versioning must be 'Enabled' on the bucket to apply a replication configuration"
         )
-    tx.db.execute("UPDATE bucket SET replicated = ? WHERE id = ?", (int(replicated), bucket.id))
-    if not replicated:
-        tx.db.execute("DELETE FROM outbox WHERE bucket = ?", (bucket.name,))
+    rules = () if configuration is None else compile_rules(configuration)
+    tx.db.execute("UPDATE bucket SET replicated = ? WHERE id = ?", (int(bool(rules)), bucket.id))
+    outbox.forget(tx, bucket.name, {rule.destination for rule in rules})

@@ -43,21 +43,46 @@ class Store:
         except BaseException:
             os.close(self._lock)
             raise
+        schema.forget_removed(writing, now_us())
         self.pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="disk")
         self.intake = Intake(self.disk, self.pool)
         self.writer = Writer(
             writing,
             self.disk,
-            clock_us=lambda: time.time_ns() // 1000,
+            clock_us=now_us,
+            region=region,
+            on_logged=self._wake,
             loop=asyncio.get_running_loop(),
             pool=self.pool,
         )
         self._closing = False
+        self._log_waiters: set[asyncio.Future[None]] = set()
         self._sweeping = asyncio.get_running_loop().run_in_executor(self.pool, self._sweep, path)
 
     def new_version(self) -> str:
         """A version id as S3's: 32 characters that say nothing."""
         return base64.b64encode(os.urandom(24), b"._").decode("ascii")
+
+    async def log_grows(self, timeout_s: float) -> None:
+        """Wait until something new is in the outbox, or the time is over, or the store closes."""
+        if self._closing:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._log_waiters.add(waiter)
+        try:
+            await asyncio.wait({waiter}, timeout=timeout_s)
+        finally:
+            self._log_waiters.discard(waiter)
+
+    def stop_waiting(self) -> None:
+        """Let go of who waits for the log: the store is about to close."""
+        self._closing = True
+        self._wake()
+
+    def _wake(self) -> None:
+        for waiter in self._log_waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def swept(self) -> int:
         """Wait until the orphans of earlier boots are gone: their number."""
@@ -72,12 +97,17 @@ class Store:
 
     async def close(self) -> None:
         """Finish what was handed in, then let go of everything."""
-        self._closing = True
+        self.stop_waiting()
         await self.writer.close()
         await self._sweeping
         await asyncio.to_thread(self.pool.shutdown)
         self.db.close()
         os.close(self._lock)
+
+
+def now_us() -> int:
+    """The clock, in microseconds since 1970."""
+    return time.time_ns() // 1000
 
 
 def sweep(db: apsw.Connection, disk: Disk, stop: Callable[[], bool] = lambda: False) -> int:

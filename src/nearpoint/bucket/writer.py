@@ -32,14 +32,16 @@ _GROUP_MAX = 128
 
 
 class Transaction:
-    """What a change works with: the connection, the time of the change, and the files it leaves behind."""
+    """What a change works with: the connection, the region and time of the change, and what it leaves behind."""
 
-    __slots__ = ("abandoned", "db", "now_us")
+    __slots__ = ("abandoned", "db", "logged", "now_us", "region")
 
-    def __init__(self, db: apsw.Connection, now_us: int) -> None:
+    def __init__(self, db: apsw.Connection, now_us: int, region: str) -> None:
         self.db = db
         self.now_us = now_us
+        self.region = region
         self.abandoned: list[int] = []  # content numbers whose files go once this is committed
+        self.logged = False  # there is something new in the outbox
 
 
 @dataclass(slots=True)
@@ -48,6 +50,7 @@ class _Waiting:
     future: asyncio.Future[Any]
     files: tuple[int, ...]
     outcome: Any = None
+    logged: bool = False
     alone: bool = False  # it was part of a transaction that failed
 
 
@@ -60,10 +63,15 @@ class Writer:
         disk: Disk,
         *,
         clock_us: Callable[[], int],
+        region: str,
+        on_logged: Callable[[], None],
         loop: asyncio.AbstractEventLoop,
         pool: ThreadPoolExecutor,
     ) -> None:
+        """`on_logged` is called when something new in the outbox is on disk."""
         self._db = db
+        self._region = region
+        self._on_logged = on_logged
         self._disk = disk
         self._clock_us = clock_us
         self._loop = loop
@@ -124,7 +132,7 @@ class Writer:
 
     def _make(self, item: _Waiting, abandoned: list[int]) -> None:
         db = self._db
-        transaction = Transaction(db, self._clock_us())
+        transaction = Transaction(db, self._clock_us(), self._region)
         written = db.total_changes()
         try:
             item.outcome = item.change(transaction)
@@ -134,6 +142,7 @@ class Writer:
             item.outcome = error
             abandoned += item.files
         abandoned += transaction.abandoned
+        item.logged = transaction.logged
 
     def _commit(self, group: list[_Waiting], abandoned: list[int]) -> None:
         """On the commit thread."""
@@ -168,6 +177,8 @@ class Writer:
                 item.future.set_exception(item.outcome)
             else:
                 item.future.set_result(item.outcome)
+        if any(item.logged for item in group):
+            self._on_logged()
         free = self._disk.doom(abandoned) if abandoned else None
         if free:
             self._pool.submit(self._disk.remove, free)
