@@ -1,23 +1,24 @@
 """Proves who sent a request and decides whether they may (S3 User Guide, "Multi-Region Access Point permissions").
 
-The caller's policies and the access point's policy are asked about the access point, the caller's policies about the
-bucket behind it; both have to say yes. The account root may do all that the access point's policy does not deny.
+The caller's policies and the access point's policy are asked about the access point, the caller's policies and the
+bucket's policy about the bucket behind it; both have to say yes. The account root may do all that no policy denies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
 
-from nearpoint.accesspoint.routes import RouteTable, compile_routes
+from msgspec import Struct
+
+from nearpoint.accesspoint.routes import DENY_ALL, RouteTable, compile_routes
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.policy.document import MalformedPolicyError, Policy, parse_policy
 from nearpoint.policy.evaluate import Decision, RequestContext, evaluate
 from nearpoint.policy.managed import managed_policy
 from nearpoint.signing import Claim, Message, SignatureError, Verified, read_claim, region_set_matches, verify
-from nearpoint.state.resources import AccessPoint, Role, Snapshot
+from nearpoint.state.resources import AccessPoint, Bucket, Role, Snapshot
 from nearpoint.state.sessions import ROOT_SUFFIX, Identity, find_identity
 from nearpoint.wire.message import Request
 
@@ -29,8 +30,12 @@ _UNREADABLE = parse_policy(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
+# What is remembered between requests of one snapshot; more callers and keys than that start anew.
+_IDENTITIES_MAX = 4_096
+_DECISIONS_MAX = 16_384
+
+
+class Caller(Struct, frozen=True, kw_only=True):
     """Who signed a request, proved."""
 
     identity: Identity
@@ -47,8 +52,7 @@ class Caller:
         return self.identity.principal_arn.endswith(ROOT_SUFFIX)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class Access(Struct, frozen=True, kw_only=True):
     """One thing that a request needs to be allowed: `action` on `key` (the bucket itself when None)."""
 
     action: str
@@ -62,6 +66,9 @@ class View:
         self.snapshot = snapshot
         self._tables: dict[str, tuple[AccessPoint, RouteTable]] = {}
         self._policies: dict[str, tuple[Role, tuple[Policy, ...]]] = {}
+        self._bucket_policies: dict[str, tuple[Bucket, Policy | None]] = {}
+        self._identities: dict[tuple[str, str | None], Identity] = {}
+        self.decisions: dict[tuple[str, str, str, str], Decision] = {}
 
     def after(self, snapshot: Snapshot) -> View:
         """The view of a later snapshot; what has not changed stays compiled."""
@@ -81,6 +88,39 @@ class View:
                 return None
             kept = self._tables[alias] = (access_point, compile_routes(access_point))
         return kept[1]
+
+    def identity(self, access_key_id: str, session_token: str | None) -> Identity | None:
+        """Who signs with this access key id (and token), or None."""
+        key = (access_key_id, session_token)
+        found = self._identities.get(key)
+        if found is None:
+            found = find_identity(self.snapshot, access_key_id, session_token)
+            if found is not None:
+                if len(self._identities) >= _IDENTITIES_MAX:
+                    self._identities.clear()
+                self._identities[key] = found
+        return found
+
+    def bucket_policy(self, name: str) -> Policy | None:
+        """The policy of a bucket, or None. One that cannot be read denies everything."""
+        bucket = self.snapshot.buckets.get(name)
+        if bucket is None or bucket.policy is None:
+            return None
+        kept = self._bucket_policies.get(name)
+        if kept is None:
+            try:
+                policy = parse_policy(bucket.policy, kind="resource", name="bucket policy")
+            except MalformedPolicyError:
+                policy = DENY_ALL
+            kept = self._bucket_policies[name] = (bucket, policy)
+        return kept[1]
+
+    def blocks(self, bucket: str, table: RouteTable, setting: str) -> bool:
+        """Whether Block Public Access of the access point or of the bucket behind it has this setting on."""
+        known = self.snapshot.buckets.get(bucket)
+        return bool(
+            table.public_access_block.get(setting) or (known is not None and known.public_access_block.get(setting))
+        )
 
     def policies_of(self, identity: Identity) -> tuple[Policy, ...]:
         """The identity policies of a caller. A policy that cannot be read denies everything."""
@@ -112,14 +152,17 @@ def _compile_role(role: Role) -> tuple[Policy, ...]:
     return tuple(policies)
 
 
-def authenticate(request: Request, snapshot: Snapshot, now: datetime) -> Caller:
-    """Who signed the request. Raises AwsError; an anonymous request is AccessDenied (S3: no anonymous access here)."""
+def authenticate(request: Request, identity_of: Callable[[str, str | None], Identity | None], now: datetime) -> Caller:
+    """Who signed the request; `identity_of` knows access key ids and session tokens.
+
+    Raises AwsError; an anonymous request is AccessDenied (S3: no anonymous access here).
+    """
     try:
         message = Message(request.method, request.path, request.query, list(request.headers))
         claim = read_claim(message)
         if claim is None:
             raise AwsError("AccessDenied", "Anonymous access is not supported by Multi-Region Access Points")
-        identity = find_identity(snapshot, claim.access_key_id, claim.session_token)
+        identity = identity_of(claim.access_key_id, claim.session_token)
         if identity is None:
             if claim.session_token is not None:
                 raise AwsError("InvalidToken")
@@ -145,6 +188,8 @@ def check_region_set(claim: Claim, table: RouteTable) -> None:
 
 def principals_of(identity: Identity, account_id: str) -> tuple[tuple[str, str], ...]:
     """The names under which a resource policy may know the caller."""
+    if identity.service is not None:
+        return (("Service", identity.service),)
     names = [("AWS", identity.principal_arn), ("AWS", f"arn:aws:iam::{account_id}:root")]
     if identity.role_arn is not None:
         names.append(("AWS", identity.role_arn))
@@ -170,6 +215,14 @@ def condition_values(request: Request, caller: Caller, table: RouteTable, now: d
         "s3:signatureage": (str(int((now - claim.signed_at).total_seconds() * 1000)),),
         "s3:resourceaccount": (table.account_id,),
     }
+    if identity.service is not None:
+        # A service has no ARN of its own; it says for which resource it asks (IAM, "AWS global condition keys").
+        for absent in ("aws:principalarn", "aws:principalaccount", "aws:principaltype"):
+            del values[absent]
+        values["aws:principalisawsservice"] = ("true",)
+        values["aws:principalservicename"] = (identity.service,)
+        values["aws:sourcearn"] = (identity.principal_arn,)
+        values["aws:sourceaccount"] = (identity.principal_arn.split(":")[4],)
     if request.client_ip:
         values["aws:sourceip"] = (request.client_ip,)
     if ":user/" in identity.principal_arn:
@@ -190,12 +243,18 @@ def condition_values(request: Request, caller: Caller, table: RouteTable, now: d
     return values
 
 
+def _is_plain(policies: Sequence[Policy]) -> bool:
+    """Whether the policies look at nothing but principal, action and resource."""
+    return not any(one.conditions or one.variables for policy in policies for one in policy.statements)
+
+
 class Permissions:
     """What one request may do at one access point. Asks the policies only where they can matter."""
 
-    __slots__ = ("_caller", "_conditions", "_now", "_policies", "_principals", "_request", "_table")
+    __slots__ = ("_caller", "_conditions", "_now", "_policies", "_principals", "_request", "_table", "_view")
 
     def __init__(self, view: View, request: Request, caller: Caller, table: RouteTable, now: datetime) -> None:
+        self._view = view
         self._request = request
         self._caller = caller
         self._table = table
@@ -206,36 +265,64 @@ class Permissions:
 
     def at(self, table: RouteTable) -> Permissions:
         """What the same request may do at another access point (the source of a copy)."""
-        other = Permissions.__new__(Permissions)
-        other._request, other._caller, other._now = self._request, self._caller, self._now
-        other._policies, other._principals, other._conditions = self._policies, (), None
-        other._table = table
-        return other
+        return Permissions(self._view, self._request, self._caller, table, self._now)
 
     @property
     def matter(self) -> bool:
-        """False when everything is allowed: the account root, at an access point without a policy."""
-        return not self._caller.is_root or self._table.policy is not None
+        """False when everything is allowed: the account root, where nothing has a policy."""
+        return (
+            not self._caller.is_root
+            or self._table.policy is not None
+            or any(self._view.bucket_policy(route.bucket) is not None for route in self._table.routes)
+        )
 
     def check_access_point(self, access: Access) -> None:
         """Raises AccessDenied unless the access point may be asked for this."""
-        table = self._table
-        if not self.matter:
+        policy = self._table.policy
+        if policy is None and self._caller.is_root:
             return
-        resource = table.arn if access.key is None else f"{table.arn}/object/{access.key}"
-        resource_policies = () if table.policy is None else (table.policy,)
-        decision = self._decide((*self._policies, *resource_policies), access.action, resource)
-        if not decision.allowed:
-            raise self._denied(access.action, resource, decision)
+        arn = self._table.arn
+        resource = arn if access.key is None else f"{arn}/object/{access.key}"
+        self._check(access.action, resource, policy)
 
     def check_bucket(self, access: Access, bucket: str) -> None:
         """Raises AccessDenied unless the bucket behind the access point may be asked for this."""
-        if self._caller.is_root:
+        policy = self._view.bucket_policy(bucket)
+        if policy is None and self._caller.is_root:
             return
         resource = f"arn:aws:s3:::{bucket}" if access.key is None else f"arn:aws:s3:::{bucket}/{access.key}"
-        decision = self._decide(self._policies, access.action, resource)
+        self._check(access.action, resource, policy)
+
+    def may_ask(self, access: Access, bucket: str) -> bool:
+        """Whether `check_bucket` would let this pass."""
+        try:
+            self.check_bucket(access, bucket)
+        except AwsError:
+            return False
+        return True
+
+    def may_ask_access_point(self, access: Access) -> bool:
+        """Whether `check_access_point` would let this pass."""
+        try:
+            self.check_access_point(access)
+        except AwsError:
+            return False
+        return True
+
+    def _check(self, action: str, resource: str, policy: Policy | None) -> None:
+        policies = self._policies if policy is None else (*self._policies, policy)
+        decisions = self._view.decisions
+        # A resource's own policy follows from its name, and the caller's from the caller's.
+        known = (self._caller.identity.principal_arn, self._table.alias, action, resource)
+        decision = decisions.get(known)
+        if decision is None:
+            decision = self._decide(policies, action, resource)
+            if _is_plain(policies):
+                if len(decisions) >= _DECISIONS_MAX:
+                    decisions.clear()
+                decisions[known] = decision
         if not decision.allowed:
-            raise self._denied(access.action, resource, decision)
+            raise self._denied(action, resource, decision)
 
     def _decide(self, policies: Sequence[Policy], action: str, resource: str) -> Decision:
         if self._conditions is None:
@@ -253,6 +340,8 @@ class Permissions:
             if decision.verdict == "explicit deny"
             else "because no identity-based policy allows the action"
         )
+        if self._caller.identity.service is not None:
+            return AwsError("AccessDenied")
         return AwsError(
             "AccessDenied",
             f"User: {self._caller.identity.principal_arn} is not authorized to perform: {action} on resource: "

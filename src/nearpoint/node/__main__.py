@@ -59,6 +59,7 @@ class Node:
                 functions=functions,
                 client=self.client,
                 aws_api=aws_api,
+                country=given.get("country"),
             )
             for name, given in config["locations"].items()
         ]

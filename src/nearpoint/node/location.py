@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 
 from nearpoint.accesspoint.routes import address_of
@@ -11,6 +12,9 @@ from nearpoint.edge.engine import Edge
 from nearpoint.edge.invalidation import PathInvalidation, compile_invalidation
 from nearpoint.edge.ports import FunctionRunner, OriginTarget
 from nearpoint.edge.properties import ConfigError
+from nearpoint.edge.references import References
+from nearpoint.edge.signed_url import read_public_key
+from nearpoint.node.service_credentials import ServiceCredentials
 from nearpoint.regions.store import Store
 from nearpoint.state.resources import Snapshot
 from nearpoint.wire.client import Client, Origin, Timeouts
@@ -52,11 +56,14 @@ class Location:
         functions: FunctionRunner,
         client: Client,
         aws_api: Origin,
+        country: str | None = None,
     ) -> None:
         self.name = name
         self.access_point = AccessPointNode(name, snapshot, stores)
         origins = OriginRouter(self.access_point.handle, client, aws_api)
-        self.edge = Edge(fetch=origins, functions=functions, pop=pop)
+        self.edge = Edge(
+            fetch=origins, functions=functions, credentials=ServiceCredentials(snapshot), pop=pop, country=country
+        )
 
     async def handle(self, request: Request) -> Response:
         """Answer by the Host: a distribution's names lead to the edge, an access point's to the access point."""
@@ -74,15 +81,35 @@ def compiled(
     """
     distributions = []
     roots = {}
+    known = references(snapshot)
     for each in snapshot.distributions.values():
         try:
-            made = compile_distribution(distribution_id=each.distribution_id, domain=each.domain, config=each.config)
+            made = compile_distribution(
+                distribution_id=each.distribution_id, domain=each.domain, config=each.config, references=known
+            )
         except ConfigError as error:
             on_error(each.distribution_id, error)
             continue
         distributions.append(made)
         roots[made.id] = made.default_root_object
     return distributions, _invalidations(snapshot, roots)
+
+
+def references(snapshot: Snapshot) -> References:
+    """What distributions name by id. A key that cannot be read verifies nothing."""
+    policies = (snapshot.cache_policies, snapshot.origin_request_policies, snapshot.response_headers_policies)
+    keys = {}
+    for id, key in snapshot.public_keys.items():
+        with contextlib.suppress(ValueError):
+            keys[id] = read_public_key(key.config["EncodedKey"])
+    return References(
+        policies={id: policy.config for kind in policies for id, policy in kind.items()},
+        access_controls={id: control.config for id, control in snapshot.origin_access_controls.items()},
+        key_groups={
+            id: {key_id: keys[key_id] for key_id in group.config["Items"] if key_id in keys}
+            for id, group in snapshot.key_groups.items()
+        },
+    )
 
 
 def _invalidations(snapshot: Snapshot, known: Mapping[str, str]) -> dict[str, list[PathInvalidation]]:

@@ -19,18 +19,25 @@ ROOT_SUFFIX = ":root"
 
 
 class Session(Struct, frozen=True, kw_only=True):
-    """Who a session token stands for. `expires_at` is in Unix seconds."""
+    """Who a session token stands for: a role's session, or a service of AWS that acts for a resource.
+
+    `expires_at` is in Unix seconds.
+    """
 
     access_key_id: str
     role_arn: str
     session_name: str
     expires_at: int
+    service: str = ""  # `cloudfront.amazonaws.com`; then `source_arn` is the resource's, and there is no role
+    source_arn: str = ""
 
 
 class Identity(Struct, frozen=True, kw_only=True):
     """The secret behind an access key id, and whose it is.
 
-    `principal_arn` is the account root, a user, or the assumed-role ARN; `role_arn` is set for a session.
+    `principal_arn` is the account root, a user, or the assumed-role ARN; `role_arn` is set for a role's session.
+    `service` is set for a service that acts for a resource: `principal_arn` is then the resource's ARN (the condition
+    key aws:SourceArn), and only a resource policy can let it in.
     """
 
     access_key_id: str
@@ -39,6 +46,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     role_arn: str | None = None
     session_token: str | None = None
     expires_at: int | None = None
+    service: str | None = None
 
 
 def _mac(session_secret: str, purpose: bytes, data: bytes) -> bytes:
@@ -53,11 +61,35 @@ def mint(
     session_secret: str, *, role_arn: str, session_name: str, expires_at: int, random_bytes: bytes
 ) -> tuple[str, str, str]:
     """A new session's access key id, secret key and session token. `random_bytes`: at least 10."""
-    access_key_id = "ASIA" + base64.b32encode(random_bytes[:10]).decode()
-    session = Session(access_key_id=access_key_id, role_arn=role_arn, session_name=session_name, expires_at=expires_at)
+    session = Session(
+        access_key_id=_access_key_id(random_bytes), role_arn=role_arn, session_name=session_name, expires_at=expires_at
+    )
+    return _sealed(session_secret, session)
+
+
+def mint_for_service(
+    session_secret: str, *, service: str, source_arn: str, expires_at: int, random_bytes: bytes
+) -> tuple[str, str, str]:
+    """The same for a service principal that acts for the resource `source_arn`."""
+    session = Session(
+        access_key_id=_access_key_id(random_bytes),
+        role_arn="",
+        session_name="",
+        expires_at=expires_at,
+        service=service,
+        source_arn=source_arn,
+    )
+    return _sealed(session_secret, session)
+
+
+def _access_key_id(random_bytes: bytes) -> str:
+    return "ASIA" + base64.b32encode(random_bytes[:10]).decode()
+
+
+def _sealed(session_secret: str, session: Session) -> tuple[str, str, str]:
     payload = msgspec.json.encode(session)
     token = base64.urlsafe_b64encode(_mac(session_secret, b"token", payload) + payload).decode()
-    return access_key_id, _secret_key(session_secret, payload), token
+    return session.access_key_id, _secret_key(session_secret, payload), token
 
 
 def assumed_role_arn(role_arn: str, session_name: str) -> str:
@@ -89,8 +121,9 @@ def find_identity(snapshot: Snapshot, access_key_id: str, session_token: str | N
     return Identity(
         access_key_id=access_key_id,
         secret_key=_secret_key(snapshot.session_secret, payload),
-        principal_arn=assumed_role_arn(session.role_arn, session.session_name),
-        role_arn=session.role_arn,
+        principal_arn=session.source_arn or assumed_role_arn(session.role_arn, session.session_name),
+        role_arn=session.role_arn or None,
         session_token=session_token,
         expires_at=session.expires_at,
+        service=session.service or None,
     )

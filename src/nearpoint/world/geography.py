@@ -19,71 +19,75 @@ SAME_PLACE_MS = 0.6  # between a PoP and a Region of the same city
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A point on the map. `name` is a Region's (`eu-west-1`) or a PoP's (`FRA`)."""
+    """A point on the map. `name` is a Region's (`eu-west-1`) or a PoP's (`FRA`); `country` is ISO 3166-1 alpha-2."""
 
     name: str
     city: str
+    country: str
     latitude: float
     longitude: float
 
 
-def _places(*rows: tuple[str, str, float, float]) -> dict[str, Place]:
-    return {name: Place(name=name, city=city, latitude=lat, longitude=lon) for name, city, lat, lon in rows}
+def _places(*rows: tuple[str, str, str, float, float]) -> dict[str, Place]:
+    return {
+        name: Place(name=name, city=city, country=country, latitude=lat, longitude=lon)
+        for name, city, country, lat, lon in rows
+    }
 
 
 REGIONS = _places(
-    ("us-east-1", "Ashburn", 39.04, -77.49),
-    ("us-east-2", "Columbus", 39.96, -83.00),
-    ("us-west-1", "San Francisco", 37.77, -122.42),
-    ("us-west-2", "Boardman", 45.84, -119.70),
-    ("ca-central-1", "Montreal", 45.50, -73.57),
-    ("sa-east-1", "Sao Paulo", -23.55, -46.63),
-    ("eu-west-1", "Dublin", 53.35, -6.26),
-    ("eu-west-2", "London", 51.51, -0.13),
-    ("eu-west-3", "Paris", 48.86, 2.35),
-    ("eu-central-1", "Frankfurt", 50.11, 8.68),
-    ("eu-north-1", "Stockholm", 59.33, 18.07),
-    ("eu-south-1", "Milan", 45.46, 9.19),
-    ("af-south-1", "Cape Town", -33.92, 18.42),
-    ("me-south-1", "Manama", 26.23, 50.59),
-    ("ap-south-1", "Mumbai", 19.08, 72.88),
-    ("ap-southeast-1", "Singapore", 1.35, 103.82),
-    ("ap-southeast-2", "Sydney", -33.87, 151.21),
-    ("ap-northeast-1", "Tokyo", 35.68, 139.69),
-    ("ap-northeast-2", "Seoul", 37.57, 126.98),
-    ("ap-northeast-3", "Osaka", 34.69, 135.50),
-    ("ap-east-1", "Hong Kong", 22.32, 114.17),
+    ("us-east-1", "Ashburn", "US", 39.04, -77.49),
+    ("us-east-2", "Columbus", "US", 39.96, -83.00),
+    ("us-west-1", "San Francisco", "US", 37.77, -122.42),
+    ("us-west-2", "Boardman", "US", 45.84, -119.70),
+    ("ca-central-1", "Montreal", "CA", 45.50, -73.57),
+    ("sa-east-1", "Sao Paulo", "BR", -23.55, -46.63),
+    ("eu-west-1", "Dublin", "IE", 53.35, -6.26),
+    ("eu-west-2", "London", "GB", 51.51, -0.13),
+    ("eu-west-3", "Paris", "FR", 48.86, 2.35),
+    ("eu-central-1", "Frankfurt", "DE", 50.11, 8.68),
+    ("eu-north-1", "Stockholm", "SE", 59.33, 18.07),
+    ("eu-south-1", "Milan", "IT", 45.46, 9.19),
+    ("af-south-1", "Cape Town", "ZA", -33.92, 18.42),
+    ("me-south-1", "Manama", "BH", 26.23, 50.59),
+    ("ap-south-1", "Mumbai", "IN", 19.08, 72.88),
+    ("ap-southeast-1", "Singapore", "SG", 1.35, 103.82),
+    ("ap-southeast-2", "Sydney", "AU", -33.87, 151.21),
+    ("ap-northeast-1", "Tokyo", "JP", 35.68, 139.69),
+    ("ap-northeast-2", "Seoul", "KR", 37.57, 126.98),
+    ("ap-northeast-3", "Osaka", "JP", 34.69, 135.50),
+    ("ap-east-1", "Hong Kong", "HK", 22.32, 114.17),
 )
 
 POPS = _places(
-    ("IAD", "Washington", 38.95, -77.45),
-    ("JFK", "New York", 40.64, -73.78),
-    ("ATL", "Atlanta", 33.64, -84.43),
-    ("ORD", "Chicago", 41.98, -87.90),
-    ("DFW", "Dallas", 32.90, -97.04),
-    ("LAX", "Los Angeles", 33.94, -118.41),
-    ("SFO", "San Francisco", 37.62, -122.38),
-    ("SEA", "Seattle", 47.45, -122.31),
-    ("YUL", "Montreal", 45.47, -73.74),
-    ("GRU", "Sao Paulo", -23.43, -46.47),
-    ("EZE", "Buenos Aires", -34.82, -58.54),
-    ("DUB", "Dublin", 53.42, -6.27),
-    ("LHR", "London", 51.47, -0.45),
-    ("CDG", "Paris", 49.01, 2.55),
-    ("MAD", "Madrid", 40.47, -3.56),
-    ("FRA", "Frankfurt", 50.03, 8.57),
-    ("ZRH", "Zurich", 47.46, 8.55),
-    ("MXP", "Milan", 45.63, 8.72),
-    ("ARN", "Stockholm", 59.65, 17.92),
-    ("WAW", "Warsaw", 52.17, 20.97),
-    ("JNB", "Johannesburg", -26.14, 28.25),
-    ("DXB", "Dubai", 25.25, 55.36),
-    ("BOM", "Mumbai", 19.09, 72.87),
-    ("SIN", "Singapore", 1.36, 103.99),
-    ("HKG", "Hong Kong", 22.31, 113.91),
-    ("ICN", "Seoul", 37.46, 126.44),
-    ("NRT", "Tokyo", 35.77, 140.39),
-    ("SYD", "Sydney", -33.95, 151.18),
+    ("IAD", "Washington", "US", 38.95, -77.45),
+    ("JFK", "New York", "US", 40.64, -73.78),
+    ("ATL", "Atlanta", "US", 33.64, -84.43),
+    ("ORD", "Chicago", "US", 41.98, -87.90),
+    ("DFW", "Dallas", "US", 32.90, -97.04),
+    ("LAX", "Los Angeles", "US", 33.94, -118.41),
+    ("SFO", "San Francisco", "US", 37.62, -122.38),
+    ("SEA", "Seattle", "US", 47.45, -122.31),
+    ("YUL", "Montreal", "CA", 45.47, -73.74),
+    ("GRU", "Sao Paulo", "BR", -23.43, -46.47),
+    ("EZE", "Buenos Aires", "AR", -34.82, -58.54),
+    ("DUB", "Dublin", "IE", 53.42, -6.27),
+    ("LHR", "London", "GB", 51.47, -0.45),
+    ("CDG", "Paris", "FR", 49.01, 2.55),
+    ("MAD", "Madrid", "ES", 40.47, -3.56),
+    ("FRA", "Frankfurt", "DE", 50.03, 8.57),
+    ("ZRH", "Zurich", "CH", 47.46, 8.55),
+    ("MXP", "Milan", "IT", 45.63, 8.72),
+    ("ARN", "Stockholm", "SE", 59.65, 17.92),
+    ("WAW", "Warsaw", "PL", 52.17, 20.97),
+    ("JNB", "Johannesburg", "ZA", -26.14, 28.25),
+    ("DXB", "Dubai", "AE", 25.25, 55.36),
+    ("BOM", "Mumbai", "IN", 19.09, 72.87),
+    ("SIN", "Singapore", "SG", 1.36, 103.99),
+    ("HKG", "Hong Kong", "HK", 22.31, 113.91),
+    ("ICN", "Seoul", "KR", 37.46, 126.44),
+    ("NRT", "Tokyo", "JP", 35.77, 140.39),
+    ("SYD", "Sydney", "AU", -33.95, 151.18),
 )
 
 PLACES = REGIONS | POPS

@@ -168,6 +168,7 @@ def _nodes(layout: Layout, world: World, ports: Ports, workers: int) -> list[Pro
                     "locations": {
                         location: {
                             "pop": pop_name(location),
+                            "country": PLACES[location].country,
                             "relays": {region: ports[f"relay.{location}.{region}"] for region in world.regions},
                         }
                         for location in locations
