@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import hpack
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearpoint.wire import http2_frames as frames
+from nearpoint.wire.filebody import FileBody
 from nearpoint.wire.http2 import Http2Connection
 from nearpoint.wire.http2_frames import Code, frame
 from nearpoint.wire.http2_hpack import encode_field
@@ -542,3 +544,30 @@ def test_garbage_ends_in_goaway_at_worst(pieces: list[bytes]) -> None:
         assert rig.frames()[-1][0] == GOAWAY
     rig.connection.connection_lost(None)
     assert all(task.cancelled for task in rig.loop.tasks)
+
+
+@pytest.mark.parametrize("size", [10, 16_384, 1_000_000])
+def test_a_prebuilt_answer_that_lies_in_a_file(tmp_path: Path, size: int) -> None:
+    data = bytes(range(250)) * (size // 250 + 1)
+    (tmp_path / "body").write_bytes(data)
+    with (tmp_path / "body").open("rb") as file:
+        rig = Rig()
+        rig.connection._instant = lambda *_: (
+            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size,
+            FileBody(file, 5, size),
+        )
+        rig.feed(HELLO + frames.window_update(0, 2**30) + frames.settings([(frames.INITIAL_WINDOW_SIZE, 2**30)]))
+        rig.feed(get(1))
+        assert b"".join(payload for *_, payload in rig.of(DATA)) == data[5 : 5 + size]
+        assert rig.of(DATA)[-1][1] == END
+
+
+def test_a_file_that_is_shorter_than_it_was(tmp_path: Path) -> None:
+    (tmp_path / "body").write_bytes(b"x" * 100_000)
+    with (tmp_path / "body").open("rb") as file:
+        rig = Rig()
+        rig.connection._instant = lambda *_: (b"HTTP/1.1 200 OK\r\n\r\n", FileBody(file, 0, 100_001))
+        rig.feed(HELLO + frames.window_update(0, 2**30) + frames.settings([(frames.INITIAL_WINDOW_SIZE, 2**30)]))
+        rig.feed(get(1))
+        assert rig.resets == [(1, Code.INTERNAL_ERROR)]
+        assert rig.goaway is None

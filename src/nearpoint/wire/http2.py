@@ -14,11 +14,11 @@ import structlog
 from nearpoint.wire import http2_frames as frames
 from nearpoint.wire.connection import default_error
 from nearpoint.wire.exchange import Peer, RequestBodyError
+from nearpoint.wire.filebody import FileBody
 from nearpoint.wire.http2_core import WRITE_HIGH_BYTES
 from nearpoint.wire.http2_fields import Head, encode_response
 from nearpoint.wire.http2_flow import PENDING_HIGH_BYTES
 from nearpoint.wire.http2_frames import END_HEADERS, END_STREAM, FRAME_BYTES_MAX, HEADERS, Code
-from nearpoint.wire.http2_hpack import SIZE_ZERO
 from nearpoint.wire.http2_intake import Http2Intake
 from nearpoint.wire.http2_streams import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, FlowBody, State, Stream
 from nearpoint.wire.http2_translate import translate
@@ -115,38 +115,40 @@ class Http2Connection(Http2Intake):
             if reply is None:
                 return False
             block, body = translate(reply)
+            if isinstance(body, FileBody) and body.length <= FRAME_BYTES_MAX:
+                body = body.whole()
         except Exception:
             log.error("instant hook failed", error=traceback.format_exc())
             return False
-        if self._prefix:
-            block, self._prefix = self._prefix + block, b""
+        if isinstance(body, FileBody):
+            self._queue_whole(stream_id, head, block, body)
+            return True
         sender = self._sender
         out = sender.out
         size, head_size = len(body), len(block)
         if (
-            head_size > FRAME_BYTES_MAX
-            or size > FRAME_BYTES_MAX
+            size > FRAME_BYTES_MAX
             or size > sender.window
             or size > sender.initial_window
+            or head_size >= FRAME_BYTES_MAX
         ):
             self._queue_whole(stream_id, head, block, body)
-        elif size:
-            out.append(_PACK(head_size >> 8, head_size & 0xFF, HEADERS, END_HEADERS, stream_id))
-            out.append(block)
+            return True
+        if self._prefix:
+            block, self._prefix = self._prefix + block, b""
+            head_size += 1
+        sender.out_bytes += size + head_size
+        out.append(_PACK(head_size >> 8, head_size & 0xFF, HEADERS, END_HEADERS if size else _WHOLE, stream_id))
+        out.append(block)
+        if size:
             out.append(_PACK(size >> 8, size & 0xFF, frames.DATA, END_STREAM, stream_id))
             out.append(body)
             sender.window -= size
-            sender.out_bytes += size
-        else:
-            out.append(_PACK(head_size >> 8, head_size & 0xFF, HEADERS, _WHOLE, stream_id))
-            out.append(block)
-            sender.out_bytes += head_size
         return True
 
-    def _queue_whole(self, stream_id: int, head: Head, block: bytes, body: bytes) -> None:
+    def _queue_whole(self, stream_id: int, head: Head, block: bytes, body: bytes | FileBody) -> None:
         """An answer that does not fit into one frame, or not into the peer's windows."""
         if self._crowded():
-            self._prefix = SIZE_ZERO
             self._reset(stream_id, Code.REFUSED_STREAM)
             return
         stream = self._add(stream_id, head, State.HALF_CLOSED_REMOTE, self._since)
@@ -207,7 +209,7 @@ class Http2Connection(Http2Intake):
         finally:
             await body.close()
 
-    def _push(self, stream: Stream, data: bytes) -> None:
+    def _push(self, stream: Stream, data: bytes | FileBody) -> None:
         if not stream.pending:
             stream.since = self._server.ticker.now  # from now on the peer has to take it
         self._sender.push(stream, data)

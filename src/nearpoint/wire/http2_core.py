@@ -160,13 +160,17 @@ class Http2Core(asyncio.Protocol):
         sender = self._sender
         while not self._write_paused and not self._lost:
             sender.pump(WRITE_HIGH_BYTES, self._server.ticker.now)
-            if sender.finished:
+            if sender.finished or sender.broken:
                 self._settle()
             if not sender.out:
                 break
             self._transport.write(sender.take())
 
     def _settle(self) -> None:
+        broken, self._sender.broken = self._sender.broken, []
+        for stream in broken:
+            log.warning("response cut short", error="its file ended before its time")
+            self._reset(stream.id, Code.INTERNAL_ERROR, counted=False)
         finished, self._sender.finished = self._sender.finished, []
         for stream in finished:
             if stream.state is State.OPEN:

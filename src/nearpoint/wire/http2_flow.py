@@ -1,4 +1,4 @@
-"""Sends the data of many streams in turn, within the peer's windows (RFC 9113 §5.2, §6.9). Pure: makes bytes.
+"""Sends the data of many streams in turn, within the peer's windows (RFC 9113 §5.2, §6.9). Makes bytes; reads files.
 
 Streams with data and window stand in a line; each sends one frame and goes to its end.
 """
@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from nearpoint.wire import http2_frames as frames
+from nearpoint.wire.filebody import BLOCK_BYTES, FileBody
 from nearpoint.wire.http2_frames import Code, ConnectionFault
 from nearpoint.wire.http2_streams import Stream
 
@@ -21,7 +22,17 @@ _FRAME_BYTES_MAX = 65_536  # of what a peer allows; more makes other streams wai
 class Sender:
     """`out` are frames to be written, in order; whoever writes them empties it by `take`."""
 
-    __slots__ = ("_line", "data_frames", "finished", "frame_bytes_max", "initial_window", "out", "out_bytes", "window")
+    __slots__ = (
+        "_line",
+        "broken",
+        "data_frames",
+        "finished",
+        "frame_bytes_max",
+        "initial_window",
+        "out",
+        "out_bytes",
+        "window",
+    )
 
     def __init__(self) -> None:
         self.window = frames.WINDOW_FIRST  # of the connection
@@ -31,6 +42,7 @@ class Sender:
         self.out_bytes = 0  # of data; small frames are not counted
         self.data_frames = 0
         self.finished: list[Stream] = []  # END_STREAM has been made for these
+        self.broken: list[Stream] = []  # whose file ended before its time
         self._line: deque[Stream] = deque()
 
     def take(self) -> bytes:
@@ -46,10 +58,10 @@ class Sender:
         """Nothing can be sent before the peer opens a window or there is more data."""
         return not self._line or self.window <= 0
 
-    def push(self, stream: Stream, data: bytes | memoryview) -> None:
+    def push(self, stream: Stream, data: bytes | FileBody) -> None:
         """Data of a stream, to be sent in its turn; not empty."""
         stream.pending.append(data)
-        stream.pending_bytes += len(data)
+        stream.pending_bytes += data.length if isinstance(data, FileBody) else len(data)
         self._queue(stream)
 
     def end(self, stream: Stream) -> None:
@@ -104,6 +116,12 @@ class Sender:
             if not stream.pending or stream.window <= 0:
                 continue
             chunk = stream.pending[0]
+            if isinstance(chunk, FileBody):
+                try:
+                    chunk = _block(stream, chunk)
+                except OSError:
+                    self.broken.append(stream)
+                    continue
             size = min(len(chunk), self.window, stream.window, self.frame_bytes_max)
             if size == len(chunk):
                 stream.pending.popleft()
@@ -130,3 +148,12 @@ class Sender:
     def set_frame_bytes_max(self, size: int) -> None:
         """The peer's SETTINGS_MAX_FRAME_SIZE."""
         self.frame_bytes_max = min(size, _FRAME_BYTES_MAX)
+
+
+def _block(stream: Stream, file: FileBody) -> bytes:
+    """The next block of a file that is pending first, which takes its place before the rest."""
+    data = file.block(0, BLOCK_BYTES)
+    stream.pending[0] = data
+    if len(data) < file.length:
+        stream.pending.insert(1, FileBody(file.file, file.first + len(data), file.length - len(data)))
+    return data

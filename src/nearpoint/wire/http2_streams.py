@@ -15,6 +15,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from nearpoint.wire import http2_frames as frames
+from nearpoint.wire.filebody import FileBody
 from nearpoint.wire.http2_fields import Head
 from nearpoint.wire.http2_frames import Code
 from nearpoint.wire.inbound import InboundBody, Source
@@ -138,7 +139,7 @@ class Stream:
         # sending
         self.head_sent = False
         self.window = window
-        self.pending: deque[bytes | memoryview] = deque()
+        self.pending: deque[bytes | memoryview | FileBody] = deque()
         self.pending_bytes = 0
         self.ending = False  # END_STREAM follows what is pending
         self.queued = False  # in the sender's line

@@ -22,24 +22,28 @@ _DROPPED = frozenset(name.encode("ascii") for name in HOP_BY_HOP) - {b"content-l
 
 _lines: dict[bytes, bytes] = {}
 _names: dict[bytes, tuple[bytes, int]] = {}  # name as spelled → its encoding, and how many lines it has in `_lines`
-_beginnings: dict[
-    bytes, tuple[bytes, bytes]
-] = {}  # first piece → the block of its whole lines, and CRLF and what is left
+# first piece → the block of its whole lines; CRLF and what is left
+_beginnings: dict[bytes, tuple[bytes, bytes]] = {}
 
 
-def translate(reply: bytes | Sequence[bytes | FileBody]) -> tuple[bytes, bytes]:
-    """The header block and the body of a prebuilt response. Raises ValueError when it has no end of head."""
-    if not isinstance(reply, bytes) and isinstance(reply[-1], FileBody):
-        reply = [piece.whole() if isinstance(piece, FileBody) else piece for piece in reply]
-    return _translate(reply)  # type: ignore[arg-type]  # no file is left
+def translate(reply: bytes | Sequence[bytes | FileBody]) -> tuple[bytes, bytes | FileBody]:
+    """The header block and the body of a prebuilt response; a body that lies in a file stays there.
 
-
-def _translate(reply: bytes | Sequence[bytes]) -> tuple[bytes, bytes]:
+    Raises ValueError when the response has no end of head.
+    """
     if isinstance(reply, bytes):
         at = reply.find(_END)
         if at < 0:
             raise ValueError("a prebuilt reply without an end of head")
         return _block(reply[:at]), reply[at + 4 :]
+    last = reply[-1]
+    if type(last) is FileBody:
+        block, before = _join(reply[:-1])  # type: ignore[arg-type]  # only the last piece is a file
+        return block, (before + last.whole() if before else last)
+    return _join(reply)  # type: ignore[arg-type]
+
+
+def _join(reply: Sequence[bytes]) -> tuple[bytes, bytes]:
     first = reply[0]
     known = _beginnings.get(first)
     if known is None:
