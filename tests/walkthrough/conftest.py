@@ -214,7 +214,7 @@ class Stack:
         return f"hello from s3 bucket {self.buckets[region]}\n"
 
     def ask(self, location: str) -> str:
-        return self.world.shell(location, f"curl -sS {self.url}")
+        return self.world.get(location, self.url).data.decode()
 
     def delete(self) -> None:
         self.world.shell(

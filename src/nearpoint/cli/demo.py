@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,14 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
 import urllib3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 import nearpoint
 from nearpoint.aws.package import package
 from nearpoint.cli.console import CommandError, Exit, notes, print_json, results, table
+from nearpoint.cli.target import clients_at
 from nearpoint.cli.world_client import WorldClient
 from nearpoint.world.geography import PLACES, rtt_ms
 
@@ -65,11 +65,12 @@ class Report:
         """Take down one check and show it."""
         self.checks.append({"name": name, "right": right, "seen": seen})
         mark = "[green]right[/]" if right else "[red]WRONG[/]"
-        notes.print(f"  {mark}  {name}: {seen}", soft_wrap=True)
+        notes.print(f"         {mark}  {name:<42}", end=" ", soft_wrap=True)
+        notes.print(seen, style="dim" if right else "bold", markup=False, soft_wrap=True)
 
     def step(self, text: str) -> None:
         """Say what comes next."""
-        notes.print(f"[bold]{time.monotonic() - self.started_at:5.1f} s[/]  {text}", soft_wrap=True)
+        notes.print(f"[bold]{time.monotonic() - self.started_at:5.1f} s  {text}[/]", soft_wrap=True)
 
     @property
     def right(self) -> bool:
@@ -81,27 +82,18 @@ class Place:
 
     def __init__(self, client: WorldClient, name: str) -> None:
         self.name = name
-        self._world = client.world
-        self._bundle = str(client.layout.trust_bundle)
-        self._proxy = f"http://{name}:x@127.0.0.1:{client.world.ports['proxy']}"
+        self._clients = clients_at(client, name)
         self._https = urllib3.ProxyManager(
             f"http://127.0.0.1:{client.world.ports['proxy']}",
             proxy_headers=urllib3.make_headers(proxy_basic_auth=f"{name}:x"),
-            ca_certs=self._bundle,
+            ca_certs=str(client.layout.trust_bundle),
             timeout=urllib3.Timeout(connect=10, read=30),
             retries=False,
         )
 
     def aws(self, service: str, region: str) -> Any:
         """A boto3 client as a user would have in the shell."""
-        return boto3.client(
-            service,  # type: ignore[call-overload]
-            region_name=region,
-            aws_access_key_id=self._world.access_key_id,
-            aws_secret_access_key=self._world.secret_key,
-            verify=self._bundle,
-            config=Config(proxies={"https": self._proxy, "http": self._proxy}, retries={"mode": "standard"}),
-        )
+        return self._clients.client(service, region)
 
     def ask(self, url: str) -> Answer:
         """GET the address; the time is that to the first byte, on a connection that is already open."""
@@ -134,19 +126,38 @@ def example_folder() -> Path:
     raise CommandError("The example active-active is not installed with this package.")
 
 
+def _nearpoint(*arguments: str) -> str | None:
+    """Run a command of ours. None when it went well, else its last words. Ctrl-C reaches it through us, once."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nearpoint", *arguments],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    try:
+        _, said = process.communicate()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)  # it cleans up after itself
+        process.communicate()
+        raise
+    if process.returncode == 0:
+        return None
+    lines = said.decode(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("nearpoint: ") if lines else f"exit code {process.returncode}"
+
+
 @contextmanager
 def _own_world() -> Iterator[Path]:
     """A world in a folder of its own, gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="nearpoint-demo-") as folder:
-        data = Path(folder) / "world"
-        command = [sys.executable, "-m", "nearpoint"]
-        started = subprocess.run([*command, "up", "--detach", "--data", data], stderr=subprocess.PIPE, check=False)
-        if started.returncode != 0:
-            raise CommandError(started.stderr.decode(errors="replace").strip().removeprefix("nearpoint: "))
+    with tempfile.TemporaryDirectory(prefix="nearpoint-demo-", ignore_cleanup_errors=True) as folder:
+        data = str(Path(folder) / "world")
         try:
-            yield data
+            wrong = _nearpoint("up", "--detach", "--data", data)
+            if wrong is not None:
+                raise CommandError(wrong)
+            yield Path(data)
         finally:
-            subprocess.run([*command, "down", "--data", data], stderr=subprocess.DEVNULL, check=False)
+            wrong = _nearpoint("down", "--data", data)
+            if wrong is not None:
+                notes.print(f"[red]The demo's world could not be stopped:[/] {wrong}", soft_wrap=True)
 
 
 def demo(*, data: Path | None, as_json: bool) -> int:
@@ -254,7 +265,7 @@ def _is_from(answer: Answer, bucket: str) -> bool:
 
 
 def _seen(answer: Answer) -> str:
-    return f"{answer.status} from {answer.region or '?'}: {answer.body[:60]}"
+    return f"{answer.status} in {answer.first_byte_ms:.0f} ms: {answer.body[:60]}"
 
 
 def _ask_from_everywhere(client: WorldClient, names: _Names, url: str, report: Report) -> None:
