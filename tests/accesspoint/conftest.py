@@ -78,6 +78,8 @@ class FakeStore:
             if request.query.startswith("uploads"):
                 text = f"<R><Bucket>b</Bucket><Key>k</Key><UploadId>own.{self.region}/+id</UploadId></R>"
                 return Response(200, Headers([("Content-Type", "application/xml")]), text.encode())
+            if request.query.startswith("delete"):
+                return Response(200, body=b"<DeleteResult></DeleteResult>")
             if not request.query:
                 self.objects[request.path] = body
             return Response(200, Headers([("ETag", f'"{hashlib.md5(body).hexdigest()}"')]))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from nearpoint.signing import Credentials, Message, presign_v4, presign_v4a
 from nearpoint.state.resources import Role
@@ -45,7 +46,8 @@ async def test_no_active_region_is_service_unavailable(world: Any) -> None:
     assert b"<Code>ServiceUnavailable</Code>" in body
 
 
-async def test_a_missing_key_is_a_404_of_the_nearest_region(world: Any) -> None:
+async def test_like_on_aws_a_missing_key_is_a_404_of_the_nearest_region(world: Any) -> None:
+    world.publish(replace(world.access_point(), read_fallback=False))
     world.stores["far"].objects["/far-bucket/only-far"] = b"x"
     status, headers, _ = await world.ask("GET", "/only-far")
     assert (status, headers.get("x-nearpoint-region")) == (404, "near")
@@ -399,10 +401,17 @@ async def test_bulk_deletes_are_checked_key_by_key(world: Any) -> None:
         },
     )
     world.publish(world.access_point(), roles=(role,))
-    for key, expected in (("mine/a", 200), ("yours/a", 403)):
-        body = f"<Delete><Object><Key>{key}</Key></Object></Delete>".encode()
-        status, _, _ = await world.ask("POST", "/?delete", body=body, credentials=_session(role))
-        assert status == expected
+    objects = "".join(f"<Object><Key>{key}</Key></Object>" for key in ("mine/a", "yours/a&amp;b", "mine/b"))
+    body = f"<Delete>{objects}</Delete>".encode()
+    status, _, answer = await world.ask("POST", "/?delete", body=body, credentials=_session(role))
+    assert status == 200
+    assert answer.count(b"<Error>") == 1
+    assert b"<Error><Key>yours/a&amp;b</Key><Code>AccessDenied</Code>" in answer
+    sent = world.stores["near"].bodies[-1]
+    assert [word in sent for word in (b"mine/a", b"mine/b", b"yours")] == [True, True, False]
+    body = b"<Delete><Object><Key>yours/c</Key></Object></Delete>"
+    status, _, answer = await world.ask("POST", "/?delete", body=body, credentials=_session(role))
+    assert (status, answer.count(b"<Error>"), len(world.stores["near"].bodies)) == (200, 1, 1)
     status, _, _ = await world.ask("POST", "/?delete", body=b"<!DOCTYPE x><Delete/>", credentials=_session(role))
     assert status == 400
 

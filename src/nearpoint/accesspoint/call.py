@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from urllib.parse import unquote, unquote_to_bytes
+
+from msgspec import Struct
 
 from nearpoint.accesspoint.authorize import Access
 from nearpoint.accesspoint.copying import CopySource, parse_copy_source
@@ -29,28 +30,39 @@ _READS = frozenset({"GET", "HEAD"})
 _CONDITIONS = ("if-match", "if-none-match", "x-amz-if-match-size", "x-amz-if-match-last-modified-time")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
+# What of a missing object may be there in another region.
+_OF_AN_OBJECT = frozenset({"s3:GetObject", "s3:GetObjectAcl", "s3:GetObjectAttributes", "s3:GetObjectTagging"})
+
+
+class Call(Struct, frozen=True, kw_only=True):
     """One S3 call.
 
-    `key` is None for the bucket itself. `upload_region` is the region an upload id belongs to: there alone can it go.
-    `holds_upload_ids`: the answer names upload ids. `repeatable`: doing it twice is the same as doing it once.
+    `access` is the permission that it needs (a copy needs one on its source as well). `key` is None for the bucket
+    itself. `upload_region` is the region an upload id belongs to: there alone can it go. `holds_upload_ids`: the
+    answer names upload ids. `repeatable`: doing it twice is the same as doing it once. `may_be_elsewhere`: another
+    region may have what one has not.
     """
 
-    action: str
-    key: str | None
+    access: Access
     is_read: bool
     repeatable: bool
     upload_region: str | None = None
     holds_upload_ids: bool = False
     is_bulk_delete: bool = False
+    is_bucket_head: bool = False
     is_download: bool = False
+    may_be_elsewhere: bool = False
     copy_source: CopySource | None = None
 
     @property
-    def access(self) -> Access:
-        """The permission that the call itself needs; a copy needs one on its source as well."""
-        return Access(action=self.action, key=self.key)
+    def action(self) -> str:
+        """`s3:GetObject` and the like."""
+        return self.access.action
+
+    @property
+    def key(self) -> str | None:
+        """The key, decoded."""
+        return self.access.key
 
 
 def decode_key(path: str) -> str | None:
@@ -58,6 +70,8 @@ def decode_key(path: str) -> str | None:
     encoded = path[1:]
     if not encoded:
         return None
+    if "%" not in encoded and encoded.isascii() and len(encoded) <= KEY_BYTES_MAX:
+        return encoded
     try:
         octets = unquote_to_bytes(encoded.encode("latin-1"))
         key = octets.decode("utf-8")
@@ -74,6 +88,14 @@ def read_call(method: str, path: str, query: str, headers: Headers, regions: Col
     Raises AwsError: InvalidURI, KeyTooLongError, MethodNotAllowed for what an access point does not do, NoSuchUpload.
     """
     key = decode_key(path)
+    if not query and key is not None and method in _READS:
+        return Call(
+            access=Access(action="s3:GetObject", key=key),
+            is_read=True,
+            repeatable=True,
+            is_download=method == "GET",
+            may_be_elsewhere=True,
+        )
     parameters = (
         {unquote(part.partition("=")[0], encoding="latin-1") for part in query.split("&")} if query else frozenset()
     )
@@ -83,17 +105,18 @@ def read_call(method: str, path: str, query: str, headers: Headers, regions: Col
     upload_region = region_of_query(query, regions) if "upload" in query else None
     if upload_region == "":
         raise AwsError("NoSuchUpload")
-    source = headers.get("x-amz-copy-source")
+    source = headers.get("x-amz-copy-source") if method == "PUT" else None
     is_read = method in _READS
-    conditional = any(name in headers for name in _CONDITIONS)
+    conditional = not is_read and any(name in headers for name in _CONDITIONS)
     return Call(
-        action=action,
-        key=key,
+        access=Access(action=action, key=key),
         is_read=is_read,
         repeatable=is_read or (method in ("PUT", "DELETE") and not conditional),
         upload_region=upload_region,
         holds_upload_ids="uploads" in parameters or (method == "GET" and "uploadId" in parameters),
         is_bulk_delete=key is None and method == "POST",
+        is_bucket_head=key is None and method == "HEAD",
         is_download=method == "GET" and action in ("s3:GetObject", "s3:GetObjectVersion"),
-        copy_source=parse_copy_source(source) if source is not None and method == "PUT" else None,
+        may_be_elsewhere=is_read and key is not None and action in _OF_AN_OBJECT,
+        copy_source=parse_copy_source(source) if source is not None else None,
     )

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qsl, unquote, unquote_to_bytes
 
 from nearpoint.awsproto.errors import AwsError
-from nearpoint.regions.store import encode_key
+from nearpoint.awsproto.service import Service
+from nearpoint.regions.copy import copy_across
+from nearpoint.regions.store import Store, encode_key
+from nearpoint.wire.message import Request, Response
 
 _MALFORMED = "Invalid copy source object key"
 
@@ -50,3 +56,61 @@ def parse_copy_source(value: str) -> CopySource:
         key=key,
         version_query=mark + version,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyPlan:
+    """Where the source of a copy is: its bucket by region. A region that has it copies within itself.
+
+    `allowed` raises AwsError unless a bucket's object may be read; `target_key` is the new object's.
+    """
+
+    source: CopySource
+    target_key: str
+    buckets: Mapping[str, str]
+    stores: Mapping[str, Store]
+    allowed: Callable[[str], None]
+    clock: Callable[[], datetime]
+    s3: Service
+
+    def header(self, region: str) -> str | None:
+        """The value of `x-amz-copy-source` for the store of a region that has the source."""
+        bucket = self.buckets[region]
+        self.allowed(bucket)
+        return self.source.header(bucket)
+
+    def across(self, region: str) -> str | None:
+        """The region that has to be read from when a copy is made in `region`; None when that has the source itself.
+
+        Raises AwsError where the source is in no region that can be reached.
+        """
+        if region in self.buckets:
+            return None
+        for other in self.buckets:
+            if other in self.stores:
+                return other
+        raise AwsError("NoSuchBucket")
+
+    async def carry(self, source_region: str, request: Request, target: Store, bucket: str, query: str) -> Response:
+        """Copy from another region; `query` is the target store's own. Raises as `copy_across` does."""
+        source_bucket = self.buckets[source_region]
+        self.allowed(source_bucket)
+        part = {name: value for name, value in parse_qsl(query) if name in ("partNumber", "uploadId")}
+        version = self.source.version_query.removeprefix("?versionId=")
+        copied, put = await copy_across(
+            request,
+            source=self.stores[source_region],
+            source_bucket=source_bucket,
+            source_key=self.source.key,
+            source_version=unquote(version) or None,
+            target=target,
+            target_bucket=bucket,
+            target_key=self.target_key,
+            part=part or None,
+        )
+        result: dict[str, Any] = {"ETag": copied.pop("ETag"), "LastModified": self.clock()}
+        if not part:
+            copied["VersionId"] = put.headers.get("x-amz-version-id")
+        operation = self.s3.operations["UploadPartCopy" if part else "CopyObject"]
+        name = "CopyPartResult" if part else "CopyObjectResult"
+        return self.s3.serialize(operation, {name: result, **copied}, put.headers.get("x-amz-request-id") or "")

@@ -7,55 +7,33 @@ doing it twice is the same as once.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import structlog
 
+from nearpoint.accesspoint.attempt import Attempts, Incoming
 from nearpoint.accesspoint.call import Call
+from nearpoint.accesspoint.download import carried_on
+from nearpoint.accesspoint.fallback import DELETED_S, FALLBACK_HEADER, Lookout, is_deleted
 from nearpoint.accesspoint.fleet import Fleet
 from nearpoint.accesspoint.health import Outcome, State
+from nearpoint.accesspoint.hedging import Budget, SlowMark, race
 from nearpoint.accesspoint.prober import OUTCOMES
-from nearpoint.accesspoint.resume import Download, download_of, fits, resume_headers, resume_query
+from nearpoint.accesspoint.resume import download_of
 from nearpoint.accesspoint.routes import Route
-from nearpoint.accesspoint.uploads import UPLOAD_XML_BYTES_MAX, query_for_store, xml_for_client
+from nearpoint.accesspoint.uploads import UPLOAD_XML_BYTES_MAX, xml_for_client
 from nearpoint.awsproto.errors import AwsError
-from nearpoint.regions.forward import forward
-from nearpoint.regions.payload import Payload
+from nearpoint.regions.replay import SpoolSpace
 from nearpoint.regions.store import Store
-from nearpoint.wire.client import Timeouts, UpstreamError
-from nearpoint.wire.message import BytesBody, Request, Response, StreamBody, read_all
+from nearpoint.wire.client import UpstreamError
+from nearpoint.wire.message import BytesBody, Response, read_all
 
 log = structlog.get_logger("nearpoint.accesspoint")
 
 SERVER_ERRORS = frozenset({500, 502, 503, 504})
 # A store that says so has not acted on the request (S3 API Reference, SlowDown and ServiceUnavailable).
 NOT_ACTED_ON = 503
-CONNECT_S = 1.0
-# While there is another region to ask, a read waits for the first byte no longer than this.
-FIRST_BYTE_S_MIN = 0.4
-FIRST_BYTE_S_MAX = 1.0
-# A repeatable write waits longer, since the store syncs its disk; the last one to be asked may take its time.
-REPEATABLE_WRITE_S = 5.0
-PATIENT_S = 30.0
-# A store that has not answered `Expect: 100-continue` by then gets the body all the same (RFC 9110 §10.1.1), unless
-# its region has been found dead in the meantime.
-CONTINUE_S = 1.5
-_PATIENT = Timeouts(connect_s=CONNECT_S, read_s=PATIENT_S, continue_s=CONTINUE_S)
-# A download that stands still for so long goes on elsewhere, so one bound serves for its first byte and all others.
-_BRISK = Timeouts(connect_s=CONNECT_S, read_s=FIRST_BYTE_S_MAX, continue_s=CONTINUE_S)
 REGION_HEADER = "x-nearpoint-region"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incoming:
-    """A request that may go to a store. `copy_bucket` names the bucket of a copy's source in a region."""
-
-    request: Request
-    call: Call
-    payload: Payload
-    copy_bucket: Callable[[str], str] | None = None
 
 
 def may_go_on(call: Call, *, sendable: bool, retry_safe: bool) -> bool:
@@ -66,154 +44,141 @@ def may_go_on(call: Call, *, sendable: bool, retry_safe: bool) -> bool:
     return sendable and (call.is_read or retry_safe or call.repeatable)
 
 
-def first_byte_s(call: Call, rtt_ms_p50: float | None) -> float:
-    """How long a region that is not the last one has for the first byte of its answer."""
-    if call.is_read:
-        usual_s = FIRST_BYTE_S_MAX if rtt_ms_p50 is None else 0.25 + 4 * rtt_ms_p50 / 1000
-        return min(FIRST_BYTE_S_MAX, max(FIRST_BYTE_S_MIN, usual_s))
-    return REPEATABLE_WRITE_S if call.repeatable else PATIENT_S
-
-
 class Failover:
     """Carries calls to the stores and tells the fleet what became of them."""
 
-    def __init__(self, fleet: Fleet, stores: dict[str, Store], *, clock_s: Callable[[], float]) -> None:
+    def __init__(
+        self, fleet: Fleet, stores: dict[str, Store], *, clock_s: Callable[[], float], space: SpoolSpace
+    ) -> None:
+        """`space` bounds what is kept of bodies so that they can be sent again."""
         self._fleet = fleet
         self._stores = stores
         self._clock_s = clock_s
+        self._space = space
+        self._attempts = Attempts(fleet, stores, clock_s=clock_s)
+        self._lookout = Lookout(stores)
+        self._budget = Budget()
+        self._slow = {region: SlowMark() for region in stores}
 
     async def send(self, incoming: Incoming, routes: Sequence[Route]) -> Response:
         """The answer of the first region that gives one. Raises AwsError: ServiceUnavailable when none does."""
-        call, payload = incoming.call, incoming.payload
         routes = [route for route in routes if route.region in self._stores]
+        payload = incoming.payload
+        if payload.kept:
+            return await self._send(incoming, routes)
+        if len(routes) > 1:
+            payload.record(self._space)
+        try:
+            return await self._send(incoming, routes)
+        finally:
+            payload.forget()
+
+    async def _send(self, incoming: Incoming, routes: Sequence[Route]) -> Response:
+        call, payload = incoming.call, incoming.payload
+        last = len(routes) - 1
         for at, route in enumerate(routes):
-            is_last = at == len(routes) - 1
             started_s = self._clock_s()
             try:
-                if call.is_download and not is_last:
-                    response = await self._ask(incoming, route, _BRISK)
-                elif is_last or not payload.kept:
-                    response = await self._ask(incoming, route, _PATIENT)
+                if at == 0 and last > 0 and incoming.table.hedge_reads and call.is_read:
+                    response, route = await self._hedged(incoming, routes[0], routes[1])  # noqa: PLW2901
                 else:
-                    response = await self._ask_briefly(incoming, route)
+                    response = await self._attempts.ask(incoming, route, is_last=at == last)
             except UpstreamError as error:
                 self._observe(route, OUTCOMES[error.reason])
-                if is_last or not may_go_on(call, sendable=payload.sendable, retry_safe=error.retry_safe):
+                if at == last or not may_go_on(call, sendable=payload.sendable, retry_safe=error.retry_safe):
                     break
                 continue
+            took_s = self._clock_s() - started_s
             if response.status not in SERVER_ERRORS:
                 self._observe(route, Outcome.OK)
-                return await self._finish(incoming, route, routes, response, self._clock_s() - started_s)
+                if response.status == 404 and call.may_be_elsewhere and incoming.table.read_fallback:
+                    return await self._elsewhere(incoming, route, routes, response, took_s)
+                return await self._finish(incoming, route, routes, response, took_s)
             self._observe(route, Outcome.SERVER_ERROR)
             not_acted_on = response.status == NOT_ACTED_ON
-            if is_last or not may_go_on(call, sendable=payload.sendable, retry_safe=not_acted_on):
-                return await self._finish(incoming, route, routes, response, self._clock_s() - started_s)
+            if at == last or not may_go_on(call, sendable=payload.sendable, retry_safe=not_acted_on):
+                return await self._finish(incoming, route, routes, response, took_s)
             await response.body.close()
         raise AwsError("ServiceUnavailable", headers={"Retry-After": "1"})
 
-    async def _ask_briefly(self, incoming: Incoming, route: Route) -> Response:
-        """As `_ask`, for a body in memory, while there is another region to ask."""
-        wait_s = first_byte_s(incoming.call, self._fleet.rtt_ms_p50(route.region))
-        try:
-            async with asyncio.timeout(wait_s) as limit:
-                return await self._ask(incoming, route, _PATIENT)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise UpstreamError("timeout", f"no answer from {route.region} in {wait_s:.2f} s") from None
+    async def _hedged(self, incoming: Incoming, first: Route, second: Route) -> tuple[Response, Route]:
+        """The answer of the first region, or the second's when that is quicker though asked later."""
+        self._budget.earn()
+        mark = self._slow[first.region]
+        started_s = self._clock_s()
+        if mark.p95_s is None or self._fleet.states[second.region] is not State.HEALTHY:
+            response = await self._attempts.ask(incoming, first, is_last=False)
+            by_second = False
+        else:
+            response, by_second = await race(
+                self._attempts.ask(incoming, first, is_last=False),
+                lambda: self._attempts.ask(incoming, second, is_last=False),
+                mark.p95_s,
+                self._budget,
+            )
+        if not by_second:
+            mark.add(self._clock_s() - started_s)
+        return response, second if by_second else first
 
-    async def _ask(self, incoming: Incoming, route: Route, timeouts: Timeouts) -> Response:
-        call, request = incoming.call, incoming.request
-        query = query_for_store(request.query) if call.upload_region is not None else request.query
-        copy_source: Callable[[str], str] | None = None
-        if call.copy_source is not None and incoming.copy_bucket is not None:
-            value = call.copy_source.header(incoming.copy_bucket(route.region))
-            copy_source = lambda _: value  # noqa: E731
-
-        def before_body() -> None:
-            if self._fleet.states[route.region] is State.EJECTED:
-                raise UpstreamError("timeout", f"{route.region} did not ask for the body", retry_safe=True)
-
-        return await forward(
-            request,
-            incoming.payload,
-            self._stores[route.region],
-            bucket=route.bucket,
-            key=call.key,
-            query=query,
-            copy_source=copy_source,
-            before_body=before_body,
-            timeouts=timeouts,
-        )
+    async def _elsewhere(
+        self, incoming: Incoming, route: Route, routes: Sequence[Route], response: Response, took_s: float
+    ) -> Response:
+        """The answer of a region that has the key which `route` has not; the 404 where there is none."""
+        states, key = self._fleet.states, incoming.call.key
+        others = [one for one in routes if one is not route and states[one.region] is State.HEALTHY]
+        if key is not None and others and not is_deleted(response):
+            started_s = self._clock_s()
+            found = await self._lookout.find((incoming.table.alias, key), others, started_s)
+            if found is not None:
+                try:
+                    elsewhere = await self._attempts.ask(incoming, found, is_last=False)
+                except UpstreamError as error:
+                    self._observe(found, OUTCOMES[error.reason])
+                else:
+                    if elsewhere.status not in SERVER_ERRORS and elsewhere.status != 404:
+                        await response.body.close()
+                        elsewhere.headers.set(FALLBACK_HEADER, "1")
+                        took_s += self._clock_s() - started_s
+                        return await self._finish(incoming, found, routes, elsewhere, took_s)
+                    await elsewhere.body.close()
+        return await self._finish(incoming, route, routes, response, took_s)
 
     async def _finish(
         self, incoming: Incoming, route: Route, routes: Sequence[Route], response: Response, took_s: float
     ) -> Response:
-        if incoming.call.holds_upload_ids and response.status == 200:
+        call = incoming.call
+        if call.holds_upload_ids and response.status == 200:
             document = await read_all(response.body, UPLOAD_XML_BYTES_MAX)
             response.headers.remove("content-length")
             response = Response(response.status, response.headers, xml_for_client(document, route.region))
-        elif incoming.call.is_download and not isinstance(response.body, BytesBody):
+        elif call.is_download and type(response.body) is not BytesBody:
             download = download_of(response.status, response.headers)
             if download is not None:
-                response.body = self._whole(incoming, route, routes, response, download)
-        response.headers.set(REGION_HEADER, route.region)
-        response.headers.add("Server-Timing", f'store;dur={took_s * 1000:.1f};desc="{route.region}"')
+                others = [other for other in routes if other is not route]
+                response.body = carried_on(incoming, route, others, response, download, self._attempts, self._broke_off)
+        elif not call.is_read and response.status < 300 and incoming.table.read_fallback:
+            self._note_write(incoming)
+        headers = response.headers
+        if call.is_bucket_head:
+            headers.set("x-amz-access-point-alias", "true")  # S3 API Reference, HeadBucket
+        headers.add(REGION_HEADER, route.region)
+        headers.add("Server-Timing", f'store;dur={took_s * 1000:.1f};desc="{route.region}"')
         return response
 
-    def _whole(
-        self, incoming: Incoming, route: Route, routes: Sequence[Route], response: Response, download: Download
-    ) -> StreamBody:
-        """The body of a download, carried on by the other regions, then by the first again, when it breaks off."""
-        parts = _Parts(response)
+    def _note_write(self, incoming: Incoming) -> None:
+        """What this node has written or deleted itself it need not look for."""
+        call, alias, missing = incoming.call, incoming.table.alias, self._lookout.missing
+        until_s = self._clock_s() + DELETED_S
+        for key in incoming.bulk_keys:
+            missing.note((alias, key), until_s)
+        if call.key is not None and call.action in ("s3:PutObject", "s3:DeleteObject"):
+            if call.action == "s3:PutObject":
+                missing.forget((alias, call.key))
+            else:
+                missing.note((alias, call.key), until_s)
 
-        async def chunks() -> AsyncIterator[bytes]:
-            sent = 0
-            left = [*(other for other in routes if other is not route), route]
-            at = route
-            while True:
-                try:
-                    async for piece in parts.current.body:
-                        sent += len(piece)
-                        yield piece
-                except UpstreamError as error:
-                    self._observe(at, OUTCOMES[error.reason])
-                    await parts.current.body.close()
-                    found = await self._rest(incoming, left, download, sent)
-                    if found is None:
-                        raise
-                    at, parts.current = found
-                    left.remove(at)
-                    log.info("download goes on", region=at.region, after_bytes=sent)
-                else:
-                    return
-
-        return StreamBody(chunks(), download.length, parts.close)
-
-    async def _rest(
-        self, incoming: Incoming, routes: Sequence[Route], download: Download, sent: int
-    ) -> tuple[Route, Response] | None:
-        request = incoming.request
-        rest = Request(request.method, request.path, resume_headers(request.headers, download, sent))
-        ordered = sorted(routes, key=lambda route: self._fleet.states[route.region] is State.EJECTED)
-        for route in ordered:
-            try:
-                response = await forward(
-                    rest,
-                    incoming.payload,
-                    self._stores[route.region],
-                    bucket=route.bucket,
-                    key=incoming.call.key,
-                    query=resume_query(request.query),
-                    timeouts=_PATIENT if route is ordered[-1] else _BRISK,
-                )
-            except UpstreamError as error:
-                self._observe(route, OUTCOMES[error.reason])
-                continue
-            if fits(download, sent, response.status, response.headers):
-                return route, response
-            await response.body.close()
-        return None
+    def _broke_off(self, route: Route, error: UpstreamError) -> None:
+        self._observe(route, OUTCOMES[error.reason])
 
     def _observe(self, route: Route, outcome: Outcome) -> None:
         if self._fleet.observe(route.region, outcome, self._clock_s()):
@@ -223,15 +188,3 @@ class Failover:
                 health=self._fleet.states[route.region].value,
                 saw=outcome.value,
             )
-
-
-class _Parts:
-    """The answer that a download is being read from at the moment."""
-
-    __slots__ = ("current",)
-
-    def __init__(self, response: Response) -> None:
-        self.current = Response(response.status, response.headers, response.body)
-
-    async def close(self) -> None:
-        await self.current.body.close()

@@ -6,7 +6,8 @@ Names and addresses as in the S3 User Guide, "Making requests through a Multi-Re
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from nearpoint.policy.document import MalformedPolicyError, Policy, parse_policy
 from nearpoint.state.resources import AccessPoint
@@ -14,10 +15,10 @@ from nearpoint.state.resources import AccessPoint
 HOST_SUFFIX = ".accesspoint.s3-global.amazonaws.com"
 _ALIAS = re.compile(r"[a-z][a-z0-9]{0,62}\.mrap")
 # A policy that cannot be read must not open anything: it becomes this one.
-_DENY_ALL = parse_policy(
+DENY_ALL = parse_policy(
     {"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Principal": "*", "Action": "*", "Resource": "*"}},
     kind="resource",
-    name="unreadable access point policy",
+    name="unreadable policy",
 )
 
 
@@ -48,6 +49,9 @@ class RouteTable:
     routes: tuple[Route, ...]
     regions: frozenset[str]
     policy: Policy | None = None
+    public_access_block: Mapping[str, bool] = field(default_factory=dict)
+    read_fallback: bool = True
+    hedge_reads: bool = False
 
     def route(self, region: str) -> Route | None:
         """The route to that region, or None."""
@@ -78,7 +82,7 @@ def compile_routes(access_point: AccessPoint) -> RouteTable:
         try:
             policy = parse_policy(access_point.policy, kind="resource", name="access point policy")
         except MalformedPolicyError:
-            policy = _DENY_ALL
+            policy = DENY_ALL
     return RouteTable(
         alias=access_point.alias,
         arn=access_point.arn,
@@ -89,4 +93,7 @@ def compile_routes(access_point: AccessPoint) -> RouteTable:
         ),
         regions=frozenset(member.region for member in access_point.members),
         policy=policy,
+        public_access_block=access_point.public_access_block,
+        read_fallback=access_point.read_fallback,
+        hedge_reads=access_point.hedge_reads,
     )

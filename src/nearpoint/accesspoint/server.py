@@ -6,6 +6,8 @@
 4. may they: identity and access point policy (`authorize`)
 5. where: the active healthy regions, nearest first (`choose`), or the one region of a multipart upload (`uploads`)
 6. there and back: `failover` sends it to one region after the other and brings the answer back
+
+A presigned request that was seen before (`known`) skips what cannot have changed since.
 """
 
 from __future__ import annotations
@@ -19,29 +21,33 @@ from typing import Any
 
 import structlog
 
-from nearpoint.accesspoint.authorize import Access, Permissions, View, authenticate, check_region_set
+from nearpoint.accesspoint.affinity import PREFER_HEADER, prefer
+from nearpoint.accesspoint.attempt import Incoming
+from nearpoint.accesspoint.authorize import Access, Caller, Permissions, View, authenticate, check_region_set
+from nearpoint.accesspoint.bulk_delete import XML_BYTES_MAX, Wanted, check_digests, headers_for, read_bulk_delete
 from nearpoint.accesspoint.call import Call, read_call
 from nearpoint.accesspoint.choose import Choice, Chosen, NoActiveRegion, choose
-from nearpoint.accesspoint.copying import CopySource
-from nearpoint.accesspoint.failover import Failover, Incoming
+from nearpoint.accesspoint.copying import CopyPlan
+from nearpoint.accesspoint.failover import Failover
 from nearpoint.accesspoint.fleet import Fleet
-from nearpoint.accesspoint.known import KnownCallers
+from nearpoint.accesspoint.known import Known, KnownCallers
 from nearpoint.accesspoint.prober import Prober
+from nearpoint.accesspoint.public_access import refuse_public_acl
 from nearpoint.accesspoint.routes import Address, Route, RouteTable, address_of
-from nearpoint.awsproto import xml
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.awsproto.service import load_service
 from nearpoint.regions.payload import Payload, payload_of
+from nearpoint.regions.replay import SpoolSpace
 from nearpoint.regions.store import Store
 from nearpoint.state.resources import Snapshot
-from nearpoint.wire.message import Request, Response
+from nearpoint.wire.message import Headers, Request, Response, read_all
 
 log = structlog.get_logger("nearpoint.accesspoint")
 
 # A body up to this size is read and checked before it is sent, and can be sent again elsewhere.
 KEEP_BYTES_MAX = 65_536
-# 1,000 keys of 1,024 bytes, escaped (S3 API Reference, DeleteObjects).
-DELETE_XML_BYTES_MAX = 8 * 1024 * 1024
+# Of a request whose store request is kept for the next time.
+_PREPARED_FIELDS_MAX = 24
 
 # A location that has not been asked for so long is idle.
 IDLE_AFTER_S = 30.0
@@ -69,10 +75,12 @@ class AccessPointNode:
         draw: Callable[[], float] = random.random,
         new_request_id: Callable[[], str] = _new_request_id,
         find_address: Callable[[str, str], Address | None] = address_of,
+        space: SpoolSpace | None = None,
     ) -> None:
         """`stores` are reached from this location, by region. `clock` is wall time, `clock_s` monotonic seconds.
 
         `find_address` says which access point a Host and path name, where there are more names than AWS's.
+        `space` bounds what is kept on disk of uploads under way; the nodes of a process share one.
         """
         self.location = location
         self._snapshot = snapshot
@@ -86,7 +94,7 @@ class AccessPointNode:
         self._clock_s = clock_s
         self._asked_at_s = -IDLE_AFTER_S
         self._prober = Prober(self.fleet, self._stores, clock_s=clock_s, draw=draw, is_idle=self._is_idle)
-        self._failover = Failover(self.fleet, self._stores, clock_s=clock_s)
+        self._failover = Failover(self.fleet, self._stores, clock_s=clock_s, space=space or SpoolSpace())
         self._known = KnownCallers()
         self._view = View(snapshot())
         self._choices: dict[str, tuple[int, RouteTable, Choice]] = {}
@@ -103,15 +111,15 @@ class AccessPointNode:
     async def handle(self, request: Request) -> Response:
         """Answer one request. What goes wrong is answered in S3's own terms; never raises but for a client gone."""
         self._asked_at_s = self._clock_s()
-        request_id = self._new_request_id()
         try:
             response = await self._answer(request)
         except AwsError as error:
+            request_id = self._new_request_id()
             if error.status >= 500:
                 log.warning("request failed", request_id=request_id, code=error.code, location=self.location)
             response = self._s3.error(error, request_id)
         if "x-amz-request-id" not in response.headers:
-            response.headers.add("x-amz-request-id", request_id)
+            response.headers.add("x-amz-request-id", self._new_request_id())
         return response
 
     def _is_idle(self) -> bool:
@@ -120,30 +128,49 @@ class AccessPointNode:
     async def _answer(self, request: Request) -> Response:
         now = self._clock()
         view = self._current_view()
-        caller = self._known.find(request, view.snapshot, now) if request.query else None
-        if caller is None:
-            caller = authenticate(request, view.snapshot, now)
+        known = self._known.find(request, view.snapshot, now) if request.query else None
+        if known is not None:
+            caller = known.caller
+        else:
+            caller = authenticate(request, view.identity, now)
             if request.query:
-                self._known.remember(request, caller, view.snapshot)
-        address = self._find_address(request.host, request.path)
-        table = None if address is None else view.table(address.alias)
-        if address is None or table is None:
-            raise AwsError("NoSuchAccessPoint")
-        check_region_set(caller.claim, table)
-        call = read_call(request.method, address.path, request.query, request.headers, table.regions)
+                known = self._known.remember(request, caller, view.snapshot)
+        table, call = self._asked(request, view, caller, known)
         payload = payload_of(request.body, request.headers, caller.verified)
         permissions = Permissions(view, request, caller, table, now)
-        permissions.check_access_point(call.access)
-        routes = self._routes(table, call)
-        permissions.check_bucket(call.access, routes[0].bucket)
+        if not call.is_bulk_delete:
+            permissions.check_access_point(call.access)
+        routes = self._routes(table, call, request)
         if call.is_bulk_delete:
-            await self._check_keys(payload, permissions, routes[0])
-        copy_bucket = None
-        if call.copy_source is not None:
-            copy_bucket = self._copy_bucket(view, permissions, call.copy_source, table)
-        await payload.keep(KEEP_BYTES_MAX)
-        incoming = Incoming(request=request, call=call, payload=payload, copy_bucket=copy_bucket)
+            return await self._delete_objects(request, call, payload, permissions, table, routes)
+        permissions.check_bucket(call.access, routes[0].bucket)
+        if permissions.matter and len(routes) > 1:
+            routes = (routes[0], *(one for one in routes[1:] if permissions.may_ask(call.access, one.bucket)))
+        if not call.is_read:
+            refuse_public_acl(request.headers, lambda setting: view.blocks(routes[0].bucket, table, setting))
+            if not payload.kept:
+                await payload.keep(KEEP_BYTES_MAX)
+        copy = None if call.copy_source is None else self._copy_plan(view, permissions, call, table)
+        if known is not None and (call.upload_region is not None or len(request.headers) > _PREPARED_FIELDS_MAX):
+            known = None
+        incoming = Incoming(request=request, call=call, payload=payload, table=table, copy=copy, known=known)
         return await self._failover.send(incoming, routes)
+
+    def _asked(self, request: Request, view: View, caller: Caller, known: Known | None) -> tuple[RouteTable, Call]:
+        """The access point that is asked, and for what. Raises AwsError."""
+        if known is not None and known.table is not None and known.call is not None:
+            table = view.table(known.table.alias)
+            if table is known.table:
+                return table, known.call
+        address = self._find_address(request.host, request.path)
+        found = None if address is None else view.table(address.alias)
+        if address is None or found is None:
+            raise AwsError("NoSuchAccessPoint")
+        check_region_set(caller.claim, found)
+        call = read_call(request.method, address.path, request.query, request.headers, found.regions)
+        if known is not None:
+            known.table, known.call = found, call
+        return found, call
 
     def _current_view(self) -> View:
         snapshot = self._snapshot()
@@ -151,7 +178,7 @@ class AccessPointNode:
             self._view = self._view.after(snapshot)
         return self._view
 
-    def _routes(self, table: RouteTable, call: Call) -> tuple[Route, ...]:
+    def _routes(self, table: RouteTable, call: Call, request: Request) -> tuple[Route, ...]:
         """Where the call can go, in order. Raises AwsError when there is nowhere."""
         if call.upload_region is not None:
             route = table.route(call.upload_region)
@@ -161,7 +188,8 @@ class AccessPointNode:
         choice = self.choice(table)
         if isinstance(choice, NoActiveRegion):
             raise AwsError("ServiceUnavailable", "No Region of this access point is active")
-        return choice.order
+        wanted = request.headers.get(PREFER_HEADER)
+        return choice.order if wanted is None else prefer(choice.order, wanted, self.fleet.states)
 
     def choice(self, table: RouteTable) -> Choice:
         """The regions of an access point in the order this location asks them, now."""
@@ -173,55 +201,78 @@ class AccessPointNode:
             self._choices[table.alias] = (self.fleet.epoch, table, choice)
         return choice
 
-    async def _check_keys(self, payload: Payload, permissions: Permissions, route: Route) -> None:
+    async def _delete_objects(
+        self,
+        request: Request,
+        call: Call,
+        payload: Payload,
+        permissions: Permissions,
+        table: RouteTable,
+        routes: tuple[Route, ...],
+    ) -> Response:
         """Every key of a DeleteObjects needs the permission by itself."""
-        if not permissions.matter:
-            return
-        await payload.keep(DELETE_XML_BYTES_MAX)
-        if payload.data is None:
+        await payload.keep(XML_BYTES_MAX)
+        data = payload.data
+        if data is None:
             raise AwsError("MissingContentLength" if payload.length is None else "MaxMessageLengthExceeded")
-        try:
-            root = xml.parse(payload.data, bytes_max=DELETE_XML_BYTES_MAX)
-        except xml.XmlError:
-            raise AwsError("MalformedXML") from None
-        for item in root.children:
-            key = item.child("Key") if item.tag == "Object" else None
-            if key is None:
-                continue
-            action = "s3:DeleteObject" if item.child("VersionId") is None else "s3:DeleteObjectVersion"
-            access = Access(action=action, key=key.text)
-            permissions.check_access_point(access)
-            permissions.check_bucket(access, route.bucket)
 
-    def _copy_bucket(
-        self, view: View, permissions: Permissions, source: CopySource, table: RouteTable
-    ) -> Callable[[str], str]:
-        """Which bucket of a region holds the source of a copy. Raises AwsError when it may not be read."""
-        action = "s3:GetObjectVersion" if source.version_query else "s3:GetObject"
-        access = Access(action=action, key=source.key)
+        def may_delete(wanted: Wanted, bucket: str = routes[0].bucket) -> bool:
+            access = Access(
+                action="s3:DeleteObject" if wanted.version_id is None else "s3:DeleteObjectVersion", key=wanted.key
+            )
+            return permissions.may_ask_access_point(access) and permissions.may_ask(access, bucket)
+
+        wanted = read_bulk_delete(data, may_delete)
+        if wanted.denied:
+            check_digests(request.headers, data)
+            if not wanted.allowed:
+                headers = Headers([("Content-Type", "application/xml")])
+                return Response(200, headers, wanted.answer(b""))
+            document = wanted.document()
+            payload.replace(document)
+            request = Request(request.method, request.target, headers_for(request.headers, document))
+        if permissions.matter:
+            others = (one for one in routes[1:] if all(may_delete(each, one.bucket) for each in wanted.allowed))
+            routes = (routes[0], *others)
+        keys = tuple(one.key for one in wanted.allowed if one.version_id is None)
+        incoming = Incoming(request=request, call=call, payload=payload, table=table, bulk_keys=keys)
+        response = await self._failover.send(incoming, routes)
+        if wanted.denied and response.status == 200:
+            answer = wanted.answer(await read_all(response.body, XML_BYTES_MAX))
+            response.headers.remove("content-length")
+            response = Response(200, response.headers, answer)
+        return response
+
+    def _copy_plan(self, view: View, permissions: Permissions, call: Call, table: RouteTable) -> CopyPlan:
+        """Where the source of a copy is. Raises AwsError when it may not be read."""
+        source = call.copy_source
+        assert source is not None
+        access = Access(action="s3:GetObjectVersion" if source.version_query else "s3:GetObject", key=source.key)
         if source.alias is not None:
             of_source = view.table(source.alias)
             if of_source is None:
                 raise AwsError("NoSuchAccessPoint")
             permissions = permissions.at(of_source)
             permissions.check_access_point(access)
-            for route in of_source.routes:
-                permissions.check_bucket(access, route.bucket)
-            buckets = {route.region: route.bucket for route in of_source.routes}
+            order = self.choice(of_source)
+            routes = order.order if isinstance(order, Chosen) else ()
+            buckets = {route.region: route.bucket for route in (*routes, *of_source.routes)}
         else:
             assert source.bucket is not None
             permissions.check_bucket(access, source.bucket)
             known = view.snapshot.buckets.get(source.bucket)
+            # A bucket that is not in the registry is looked for where the request goes.
             where = [route.region for route in table.routes] if known is None else [known.region]
             buckets = dict.fromkeys(where, source.bucket)
-
-        def bucket_in(region: str) -> str:
-            bucket = buckets.get(region)
-            if bucket is None:
-                raise AwsError("NotImplemented", "The source of a copy must be in the Region that serves the request")
-            return bucket
-
-        return bucket_in
+        return CopyPlan(
+            source=source,
+            target_key=call.key or "",
+            buckets=buckets,
+            stores=self._stores,
+            allowed=lambda bucket: permissions.check_bucket(access, bucket),
+            clock=self._clock,
+            s3=self._s3,
+        )
 
     def report(self) -> dict[str, Any]:
         """What this location measures and would choose: for `nearpoint routes` and the console. Plain values."""

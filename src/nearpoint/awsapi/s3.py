@@ -15,10 +15,11 @@ from nearpoint.awsapi.authorize import policies_of
 from nearpoint.awsapi.call import Context
 from nearpoint.awsapi.endpoint import GLOBAL_REGION, Endpoint
 from nearpoint.awsapi.paging import decode_token, encode_token
-from nearpoint.awsapi.s3_copy import copy_across
 from nearpoint.awsapi.s3_permission import S3Permission, copy_source
+from nearpoint.awsapi.s3_service_access import bucket_policy, demand_of_service
 from nearpoint.awsproto import AwsError, Operation, load_service
 from nearpoint.bucket.names import is_bucket_name
+from nearpoint.regions.copy import copy_across
 from nearpoint.regions.forward import forward
 from nearpoint.regions.payload import Payload, payload_of
 from nearpoint.regions.store import Store
@@ -123,6 +124,9 @@ class S3:
         return store
 
     async def _authorize(self, call: S3Call, payload: Payload) -> None:
+        if call.identity.service is not None:
+            await self._authorize_service(call)
+            return
         policies = policies_of(call.identity, self._ctx.snapshot())
         if policies is None:
             return
@@ -140,6 +144,21 @@ class S3:
             call.operation, {"Bucket": call.bucket}, call.query, call.request.headers, body
         )
         permission.demand_deletes(call.bucket, params["Delete"]["Objects"])
+
+    async def _authorize_service(self, call: S3Call) -> None:
+        """A service of AWS may do what the bucket's policy lets it."""
+        bucket = None if call.bucket is None else self._ctx.state.get(Bucket, call.bucket)
+        if bucket is None:
+            raise AwsError("AccessDenied")
+        demand_of_service(
+            call.identity,
+            await bucket_policy(self._store(bucket.region), bucket.name),
+            call.request,
+            bucket=bucket.name,
+            key=call.key,
+            parameters=set(call.query),
+            now_s=self._ctx.now(),
+        )
 
     def _list(self, call: S3Call) -> dict[str, Any]:
         params = self._codec.read_params(call.operation, {}, call.query, call.request.headers)

@@ -34,6 +34,7 @@ _BODY_HEADERS = frozenset(
     {"content-encoding", "content-length", "expect", "x-amz-decoded-content-length", "x-amz-trailer"}
 )
 _LEFT_BEHIND = HOP_BY_HOP | _SIGNATURE_HEADERS | _BODY_HEADERS | {"host"}
+_OWN = "x-nearpoint-"  # said between a client and this endpoint
 _SIGNATURE_PARAMETERS = frozenset(
     {
         "x-amz-algorithm",
@@ -53,7 +54,7 @@ EXPECT_ABOVE_BYTES = 65_536
 
 def outgoing_query(query: str) -> str:
     """The raw query string without the parameters of a presigned URL; the others in place, byte for byte."""
-    if "%" not in query and "x-amz-" not in query.lower():
+    if not query or ("%" not in query and "x-amz-" not in query.lower()):
         return query
     kept = [
         part
@@ -65,15 +66,47 @@ def outgoing_query(query: str) -> str:
 
 def outgoing_headers(headers: Headers, payload: Payload) -> Headers:
     """The header fields for the store: the client's own, without its hop and its signature, and the payload's."""
-    left_behind: frozenset[str] | set[str] = _LEFT_BEHIND
-    connection = headers.joined("connection")
+    kept = []
+    connection = ""
+    for item in headers:
+        name = item[0].lower()
+        if name == "connection":
+            connection += "," + item[1]
+        elif name not in _LEFT_BEHIND and not name.startswith(_OWN):
+            kept.append(item)
     if connection:
-        left_behind = _LEFT_BEHIND | {name.strip().lower() for name in connection.split(",")}
-    kept = [item for item in headers if item[0].lower() not in left_behind]
+        named = {name.strip().lower() for name in connection.split(",")}
+        kept = [item for item in kept if item[0].lower() not in named]
     kept.extend(payload.headers)
     if not payload.kept and (payload.length is None or payload.length > EXPECT_ABOVE_BYTES):
         kept.append(("Expect", "100-continue"))
     return Headers(kept)
+
+
+def outgoing(
+    request: Request,
+    payload: Payload,
+    store: Store,
+    *,
+    bucket: str,
+    key: str | None,
+    query: str | None = None,
+    copy_source: str | None = None,
+    before_body: Callable[[], None] | None = None,
+) -> Request:
+    """What `forward` sends: the request as the store wants it, signed. Raises PayloadSpentError."""
+    headers = outgoing_headers(request.headers, payload)
+    if copy_source is not None:
+        headers.set("x-amz-copy-source", copy_source)
+    return store.request(
+        request.method,
+        bucket,
+        key,
+        query=outgoing_query(request.query if query is None else query),
+        headers=headers,
+        body=payload.open(before_body),
+        payload_hash=payload.payload_hash,
+    )
 
 
 async def forward(
@@ -84,33 +117,31 @@ async def forward(
     bucket: str,
     key: str | None,
     query: str | None = None,
-    copy_source: Callable[[str], str] | None = None,
+    copy_source: str | None = None,
     before_body: Callable[[], None] | None = None,
     timeouts: Timeouts | None = None,
 ) -> Response:
     """Send `request`, whose signature has been verified, to `key` of `bucket` (the bucket itself when None).
 
-    `query` replaces the request's own raw query string; `copy_source` rewrites the value of `x-amz-copy-source` (it
-    may name an access point) and may raise AwsError; `before_body` is `Payload.open`'s. Raises AwsError when the
-    client's body proved wrong on the way, PayloadSpentError when it has already gone elsewhere, wire's UpstreamError
-    when the store fails.
+    `query` replaces the request's own raw query string, `copy_source` the value of `x-amz-copy-source` (it may name an
+    access point); `before_body` is `Payload.open`'s. Raises AwsError when the client's body proved wrong on the way,
+    PayloadSpentError when it has already gone elsewhere, wire's UpstreamError when the store fails.
     """
-    if payload.length == 0:
+    if payload.length == 0 and not payload.kept:
         await payload.keep(0)  # a head that announces no body would be acted on before the body is checked
-    headers = outgoing_headers(request.headers, payload)
-    source = headers.get("x-amz-copy-source")
-    if copy_source is not None and source is not None:
-        headers.set("x-amz-copy-source", copy_source(source))
     try:
-        response = await store.send(
-            request.method,
-            bucket,
-            key,
-            query=outgoing_query(request.query if query is None else query),
-            headers=headers,
-            body=payload.open(before_body),
-            payload_hash=payload.payload_hash,
-            timeouts=timeouts,
+        response = await store.send_signed(
+            outgoing(
+                request,
+                payload,
+                store,
+                bucket=bucket,
+                key=key,
+                query=query,
+                copy_source=copy_source,
+                before_body=before_body,
+            ),
+            timeouts,
         )
     except Exception as error:
         if payload.failure is not None and error is not payload.failure:

@@ -12,11 +12,11 @@ from datetime import datetime
 from urllib.parse import quote_from_bytes, urlsplit
 
 from nearpoint.regions.catalog import StoreSpec
-from nearpoint.signing import EMPTY_SHA256, UNSIGNED_PAYLOAD, Credentials, Message, sign_v4
+from nearpoint.signing import EMPTY_SHA256, UNSIGNED_PAYLOAD, Credentials, Message, V4Signer
 from nearpoint.wire.client import Client, Origin, Timeouts
 from nearpoint.wire.message import Body, BytesBody, Headers, Request, Response
 
-_SIGNED = frozenset({"host", "content-type", "content-md5"})
+_SIGNED = frozenset({"content-type", "content-md5"})
 
 
 def encode_key(key: str) -> str:
@@ -47,8 +47,8 @@ class Store:
         self._client = client
         self._clock = clock
         self._timeouts = timeouts if timeouts is not None else Timeouts()
-        self._credentials = Credentials(
-            access_key_id=spec.access_key_id, secret_key=spec.secret_key, session_token=spec.session_token
+        self._signer = V4Signer(
+            Credentials(spec.access_key_id, spec.secret_key, spec.session_token), region=spec.signing_region
         )
         self._prefix = parts.path.rstrip("/")
         self._authority = parts.netloc
@@ -93,25 +93,40 @@ class Store:
         streams go as UNSIGNED-PAYLOAD. Raises wire's UpstreamError when the store cannot be reached or stops
         half-way, and whatever `body` raises while it is read (the request is cut off then, so the store drops it).
         """
+        request = self.request(method, bucket, key, query=query, headers=headers, body=body, payload_hash=payload_hash)
+        return await self.send_signed(request, timeouts)
+
+    def request(
+        self,
+        method: str,
+        bucket: str | None,
+        key: str | None = None,
+        *,
+        query: str = "",
+        headers: Headers | None = None,
+        body: Body | bytes = b"",
+        payload_hash: str | None = None,
+    ) -> Request:
+        """The signed request that `send` sends. It is good for 15 minutes, and any number of times without a body."""
         host, path = self.address(bucket, key)
         content: Body = BytesBody(body) if isinstance(body, bytes) else body
         if payload_hash is None:
             payload_hash = _hash_of(content)
+        to_sign = [("Host", host)]
         plain = [("Host", host)]
         if headers is not None:
             plain.extend(headers)
-        to_sign = [item for item in plain if item[0].lower() in _SIGNED or item[0].lower().startswith("x-amz-")]
+            for item in headers:
+                name = item[0].lower()
+                if name.startswith("x-amz-") or name in _SIGNED:
+                    to_sign.append(item)
         plain.extend(
-            sign_v4(
-                Message(method=method, path=path, query=query, headers=to_sign),
-                self._credentials,
-                region=self.spec.signing_region,
-                service="s3",
-                now=self._clock(),
-                payload_hash=payload_hash,
-            )
+            self._signer.sign(Message(method, path, query, to_sign), now=self._clock(), payload_hash=payload_hash)
         )
-        request = Request(method, f"{path}?{query}" if query else path, Headers(plain), content)
+        return Request(method, f"{path}?{query}" if query else path, Headers(plain), content)
+
+    async def send_signed(self, request: Request, timeouts: Timeouts | None = None) -> Response:
+        """Send what `request` made. Raises as `send` does."""
         return await self._client.send(request, self._origin, timeouts or self._timeouts)
 
 

@@ -1,4 +1,4 @@
-"""Copies an object or a part of one from a store of another region: read there, written here, streaming.
+"""Copies an object or a part of one from a store of one region to that of another: read there, written here, streaming.
 
 A store copies within itself by its own means; between stores there is only this way (S3 API Reference, CopyObject and
 UploadPartCopy).
