@@ -239,6 +239,38 @@ def aws_data(
     module.aws_data(folder, as_json=as_json)
 
 
+Target = Annotated[str, typer.Option(help="local, the world of --data; or aws.")]
+Profile = Annotated[str | None, typer.Option(help="The AWS profile, with --target aws.", metavar="NAME")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
+
+
+@app.command(
+    epilog="Examples:  [bold]nearpoint deploy template.yaml --regions us-east-1,eu-west-1[/]"
+    "   [bold]nearpoint deploy template.yaml --regions us-east-1,eu-west-1 --target aws --profile me[/]"
+)
+def deploy(
+    template: Annotated[Path, typer.Argument(help="The template, or the folder of a template.yaml.")],
+    regions: Annotated[str, typer.Option(metavar="LIST", help="Where the data buckets are, in order.")],
+    stack: Annotated[str | None, typer.Option(help="The stack's name; by default the folder's.")] = None,
+    target: Target = "local",
+    profile: Profile = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", metavar="KEY=VALUE", help="A parameter of the template.")
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only show what would change.")] = False,
+    yes: Yes = False,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Make or update the buckets, the package and the stack of a template. Again, it goes on or changes nothing."""
+    from nearpoint.cli import deploy as module
+
+    module.command(
+        template=template, regions=regions, stack=stack, target=target, profile=profile, parameters=parameter or [],
+        plan=plan, yes=yes, data=data, as_json=as_json,
+    )  # fmt: skip
+
+
 def run() -> None:
     """Run the command line and exit: every expected failure is one line and its exit code."""
     from nearpoint.cli.console import CommandError, Exit, complain

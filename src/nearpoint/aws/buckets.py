@@ -1,0 +1,211 @@
+"""Buckets that `deploy` makes: private, encrypted, versioned, and tagged, so that `delete` knows them as its own."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from botocore.exceptions import ClientError
+
+from nearpoint.aws.clients import HOME_REGION, Clients
+from nearpoint.aws.errors import DeployError
+from nearpoint.aws.explain import code_of, explained
+
+TAG = "nearpoint:stack"
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+ABORT_UPLOADS_DAYS = 7
+DELETE_BATCH = 1000  # S3 API Reference, DeleteObjects
+
+State = Literal["absent", "ours", "blank", "foreign"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    """A bucket of a deployment. `made`: by deploy; False for one that the user named."""
+
+    name: str
+    region: str
+    made: bool = True
+
+
+def bucket_name(stack: str, account_id: str, last: str) -> str:
+    """The name for a stack's bucket, the same every time. Raises DeployError where it can't be a bucket's name."""
+    name = f"{stack}-{account_id}-{last}".lower()
+    if not NAME.fullmatch(name) or "--" in name:
+        raise DeployError(
+            f"{name!r} is no bucket name (3 to 63 lower-case letters, digits and single hyphens); take a shorter or "
+            "simpler --stack, or name your own buckets with --parameter."
+        )
+    return name
+
+
+def look(clients: Clients, bucket: Bucket, stack: str) -> State:
+    """What is there under the name: nothing, ours, ours but never finished (`blank`), or somebody's with our account.
+
+    Raises DeployError for a name that another account has, or a bucket that is in another region.
+    """
+    s3 = clients.client("s3", bucket.region)
+    try:
+        answer = s3.head_bucket(Bucket=bucket.name, ExpectedBucketOwner=clients.identity().account_id)
+    except ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if status == 404:
+            return "absent"
+        if status in (301, 400):
+            raise DeployError(f"The bucket {bucket.name} exists in another region than {bucket.region}.") from None
+        if status == 403:
+            raise DeployError(
+                f"The bucket name {bucket.name} is taken, or these credentials may not look at it. Take another "
+                "--stack, or name your own bucket with --parameter."
+            ) from None
+        raise explained(error) from error
+    where = answer.get("BucketRegion", bucket.region)
+    if where != bucket.region:
+        raise DeployError(f"The bucket {bucket.name} exists in {where}, not in {bucket.region}.")
+    owner = tags_of(s3, bucket.name).get(TAG)
+    if owner == stack:
+        return "ours"
+    if owner is None and next(_versions(s3, bucket.name), None) is None:
+        return "blank"
+    return "foreign"
+
+
+def ensure(clients: Clients, bucket: Bucket, stack: str) -> bool:
+    """Make the bucket or finish making it; True when it was not there. Raises DeployError."""
+    state = look(clients, bucket, stack)
+    if state == "foreign":
+        raise DeployError(
+            f"The bucket {bucket.name} exists, holds objects and was not made by `nearpoint deploy --stack {stack}`. "
+            "Name it with --parameter if it is the one to use; it is never emptied then."
+        )
+    s3 = clients.client("s3", bucket.region)
+    try:
+        if state == "absent":
+            where = (
+                {}
+                if bucket.region == HOME_REGION
+                else {"CreateBucketConfiguration": {"LocationConstraint": bucket.region}}
+            )
+            s3.create_bucket(Bucket=bucket.name, **where)
+        if state != "ours":
+            s3.put_bucket_tagging(Bucket=bucket.name, Tagging={"TagSet": [{"Key": TAG, "Value": stack}]})
+        _configure(s3, bucket.name)
+    except ClientError as error:
+        if code_of(error) in ("BucketAlreadyExists", "OperationAborted"):
+            raise DeployError(
+                f"The bucket name {bucket.name} is taken by another account, or was given up a moment ago. Take "
+                "another --stack, or run the same command again in a few minutes."
+            ) from error
+        raise explained(error) from error
+    return state == "absent"
+
+
+def _configure(s3: Any, name: str) -> None:
+    s3.put_public_access_block(
+        Bucket=name,
+        PublicAccessBlockConfiguration=dict.fromkeys(
+            ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
+        ),
+    )
+    s3.put_bucket_ownership_controls(
+        Bucket=name, OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    )
+    s3.put_bucket_encryption(
+        Bucket=name,
+        ServerSideEncryptionConfiguration={
+            "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": True}]
+        },
+    )
+    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_bucket_lifecycle_configuration(
+        Bucket=name,
+        LifecycleConfiguration={
+            "Rules": [
+                {
+                    "ID": "abandoned-uploads",
+                    "Status": "Enabled",
+                    "Filter": {"Prefix": ""},
+                    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": ABORT_UPLOADS_DAYS},
+                }
+            ]
+        },
+    )
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "OnlyOverTls",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "s3:*",
+                "Resource": [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"],
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            }
+        ],
+    }
+    s3.put_bucket_policy(Bucket=name, Policy=json.dumps(policy))
+
+
+def tags_of(s3: Any, name: str) -> dict[str, str]:
+    """The bucket's tags. Raises DeployError."""
+    try:
+        return {tag["Key"]: tag["Value"] for tag in s3.get_bucket_tagging(Bucket=name)["TagSet"]}
+    except ClientError as error:
+        if code_of(error) == "NoSuchTagSet":
+            return {}
+        raise explained(error) from error
+
+
+def count(clients: Clients, bucket: Bucket, limit: int = 1000) -> int:
+    """How many versions and delete markers it holds; `limit` means that many or more."""
+    found = 0
+    for _ in _versions(clients.client("s3", bucket.region), bucket.name):
+        found += 1
+        if found >= limit:
+            break
+    return found
+
+
+def _versions(s3: Any, name: str) -> Iterator[dict[str, str]]:
+    for page in s3.get_paginator("list_object_versions").paginate(Bucket=name):
+        for each in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
+            yield {"Key": each["Key"], "VersionId": each["VersionId"]}
+
+
+def remove(clients: Clients, bucket: Bucket, progress: Callable[[int], None] = lambda done: None) -> None:
+    """Empty the bucket, every version of it, and delete it; nothing happens where it is gone. `progress` hears how many
+    objects are gone. Raises DeployError. Only for buckets that `look` calls ours."""
+    s3 = clients.client("s3", bucket.region)
+    try:
+        for page in s3.get_paginator("list_multipart_uploads").paginate(Bucket=bucket.name):
+            for each in page.get("Uploads", ()):
+                s3.abort_multipart_upload(Bucket=bucket.name, Key=each["Key"], UploadId=each["UploadId"])
+        done = 0
+        while batch := _batch(s3, bucket.name):
+            answer = s3.delete_objects(Bucket=bucket.name, Delete={"Objects": batch, "Quiet": True})
+            errors = answer.get("Errors", ())
+            if errors:
+                first = errors[0]
+                raise DeployError(
+                    f"{len(errors)} objects of {bucket.name} can't be deleted, {first.get('Key')} first: "
+                    f"{first.get('Message') or first.get('Code')}."
+                )
+            done += len(batch)
+            progress(done)
+        s3.delete_bucket(Bucket=bucket.name)
+    except ClientError as error:
+        if code_of(error) == "NoSuchBucket":
+            return
+        raise explained(error) from error
+
+
+def _batch(s3: Any, name: str) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = []
+    for each in _versions(s3, name):
+        found.append(each)
+        if len(found) == DELETE_BATCH:
+            break
+    return found

@@ -1,0 +1,308 @@
+"""`nearpoint deploy`: buckets in their regions, the package, the stack; in an order that can be taken up anywhere.
+
+Every step looks before it acts, so running it again changes nothing, and whatever interrupts it, the next run goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from nearpoint.aws import buckets, record
+from nearpoint.aws.application import Application
+from nearpoint.aws.buckets import Bucket, bucket_name
+from nearpoint.aws.clients import Clients
+from nearpoint.aws.errors import DeployError
+from nearpoint.aws.explain import code_of, explained
+from nearpoint.aws.package import Package, package
+from nearpoint.aws.record import DataBucket, Record
+from nearpoint.aws.regions import check_regions
+from nearpoint.aws.replication import ROLE_OUTPUT, replicate
+from nearpoint.aws.stacks import INLINE_BYTES_MAX, ChangeSet, Event, Stack
+
+
+class Reporter(Protocol):
+    """Who watches, and says yes or no."""
+
+    def step(self, text: str) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def changes(self, change_set: ChangeSet) -> None: ...
+
+    def event(self, event: Event) -> None: ...
+
+    def confirm(self, question: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked for. `parameters` are the user's own and win over what deploy fills in."""
+
+    application: Application
+    stack: str
+    regions: tuple[str, ...]
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    plan_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployed:
+    """What became of it. `changed`: whether the stack was."""
+
+    stack: str
+    status: str
+    changed: bool
+    outputs: Mapping[str, str]
+    data: tuple[DataBucket, ...]
+    package: Package | None
+    change_set: ChangeSet | None
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """For scripts."""
+        changes = () if self.change_set is None else self.change_set.changes
+        return {
+            "stack": self.stack,
+            "status": self.status,
+            "changed": self.changed,
+            "outputs": dict(self.outputs),
+            "buckets": [
+                {"name": each.name, "region": each.region, "parameter": each.parameter, "made": each.made}
+                for each in self.data
+            ],
+            "package": None
+            if self.package is None
+            else {"sha256": self.package.sha256, "bytes": len(self.package.data)},
+            "changes": [
+                {"action": each.action, "resource": each.logical_id, "type": each.type, "replacement": each.replacement}
+                for each in changes
+            ],
+        }
+
+
+def deploy(clients: Clients, request: Request, reporter: Reporter) -> Deployed:
+    """Do it. Raises DeployError; `refused` where somebody said no."""
+    application = request.application
+    for note in check_regions(request.regions):
+        reporter.note(note)
+    _check_parameters(request)
+    built = _package(application, reporter)
+    identity = clients.identity()
+    data = _data_buckets(clients, request)
+    home = record.home_bucket(clients, request.stack)
+    parameters = _parameters(request, data, home, built)
+    reporter.step(f"account {identity.account_id}, stack {request.stack} in us-east-1")
+    stack = Stack(clients, request.stack)
+    found = stack.describe()
+    if (
+        found is not None
+        and found["StackStatus"].endswith("_IN_PROGRESS")
+        and found["StackStatus"] != "REVIEW_IN_PROGRESS"
+    ):
+        reporter.step(f"the stack is in {found['StackStatus']}: waiting for it to rest")
+        stack.catch_up()
+        found = stack.follow(reporter.event)
+        found = None if found["StackStatus"] == "DELETE_COMPLETE" else found
+    stack.check_movable(found)
+    to_make = [each for each in (home, *_made(data)) if buckets.look(clients, each, request.stack) != "ours"]
+    if request.plan_only:
+        return _plan(stack, request, parameters, data, to_make, built, reporter)
+    if clients.target == "aws" and (to_make or found is None):
+        _ask(identity.arn, request, to_make, reporter)
+    for bucket in to_make[:1] if home in to_make else []:
+        reporter.step(f"bucket {bucket.name} in {bucket.region}")
+        buckets.ensure(clients, bucket, request.stack)
+    record.write(clients, Record(stack=request.stack, data=tuple(data)))
+    for bucket in _made(data):
+        if bucket in to_make:
+            reporter.step(f"bucket {bucket.name} in {bucket.region}")
+        buckets.ensure(clients, bucket, request.stack)
+    if built is not None:
+        assert application.function is not None
+        _upload(clients, parameters[application.function.bucket_parameter], _key_of(built), built.data, reporter)
+    change_set = stack.propose(_template(clients, application, home), parameters, application.capabilities, _unique())
+    if change_set is None:
+        reporter.step("the stack is as the template says")
+    else:
+        _agree(stack, change_set, reporter, ask=clients.target == "aws")
+        stack.execute(change_set, reporter.event)
+    outputs = stack.outputs()
+    if ROLE_OUTPUT in outputs and len(data) > 1:
+        reporter.step("replication between the buckets")
+        replicate(clients, outputs[ROLE_OUTPUT], [each for each in data if each.made])
+    status = (stack.describe() or {"StackStatus": "DELETE_COMPLETE"})["StackStatus"]
+    return Deployed(
+        stack=request.stack,
+        status=status,
+        changed=change_set is not None,
+        outputs=outputs,
+        data=tuple(data),
+        package=built,
+        change_set=change_set,
+    )
+
+
+def _plan(
+    stack: Stack,
+    request: Request,
+    parameters: Mapping[str, str],
+    data: Sequence[DataBucket],
+    to_make: Sequence[Bucket],
+    built: Package | None,
+    reporter: Reporter,
+) -> Deployed:
+    for bucket in to_make:
+        reporter.step(f"would make the bucket {bucket.name} in {bucket.region}")
+    if built is not None:
+        reporter.step(f"would upload the package {_key_of(built)} where it is not there")
+    template = request.application.text
+    if len(template.encode()) > INLINE_BYTES_MAX:
+        raise DeployError(
+            f"The template has more than {INLINE_BYTES_MAX} bytes, so CloudFormation reads it from a bucket only; "
+            "deploy shows its changes before it makes them."
+        )
+    change_set = stack.propose({"TemplateBody": template}, parameters, request.application.capabilities, _unique())
+    if change_set is None:
+        reporter.step("the stack is as the template says")
+    else:
+        try:
+            reporter.changes(change_set)
+        finally:
+            stack.discard(change_set)
+    found = stack.describe()
+    return Deployed(
+        stack=request.stack,
+        status="NOT_THERE" if found is None else found["StackStatus"],
+        changed=False,
+        outputs={} if found is None else stack.outputs(),
+        data=tuple(data),
+        package=built,
+        change_set=change_set,
+    )
+
+
+def _check_parameters(request: Request) -> None:
+    application = request.application
+    unknown = sorted(set(request.parameters) - set(application.defaults))
+    if unknown:
+        raise DeployError(
+            f"{application.path} declares no parameter {', '.join(unknown)}; it declares "
+            f"{', '.join(sorted(application.defaults)) or 'none'}."
+        )
+    if len(request.regions) != len(application.data_buckets):
+        raise DeployError(
+            f"{application.path} has data buckets for {len(application.data_buckets)} regions "
+            f"({', '.join(application.data_buckets) or 'Metadata.Nearpoint.DataBuckets names none'}), and --regions "
+            f"names {len(request.regions)}."
+        )
+
+
+def _package(application: Application, reporter: Reporter) -> Package | None:
+    function = application.function
+    if function is None:
+        return None
+    built = package(function.folder, handler=function.handler, runtime=function.runtime, event=function.event)
+    for note in built.notes:
+        reporter.note(note)
+    return built
+
+
+def _data_buckets(clients: Clients, request: Request) -> list[DataBucket]:
+    """The user's own, and else one of deploy's in each region."""
+    known = record.read(clients, request.stack)
+    found = []
+    for parameter, region in zip(request.application.data_buckets, request.regions, strict=True):
+        given = request.parameters.get(parameter)
+        name = given or bucket_name(request.stack, clients.identity().account_id, region)
+        found.append(DataBucket(name=name, region=region, parameter=parameter, made=given is None))
+    moved = [each for each in (known.data if known else ()) if each.made and each.name not in {b.name for b in found}]
+    if moved:
+        raise DeployError(
+            f"The stack {request.stack} is deployed over {', '.join(each.region for each in known.data)}; "  # type: ignore[union-attr]
+            "an access point's buckets can't be changed. Deploy the new regions under another --stack."
+        )
+    return found
+
+
+def _made(data: Sequence[DataBucket]) -> list[Bucket]:
+    return [Bucket(name=each.name, region=each.region) for each in data if each.made]
+
+
+def _parameters(request: Request, data: Sequence[DataBucket], home: Bucket, built: Package | None) -> dict[str, str]:
+    function = request.application.function
+    filled = {each.parameter: each.name for each in data}
+    if function is not None and built is not None:
+        filled[function.bucket_parameter] = home.name
+        filled[function.key_parameter] = _key_of(built)
+        if function.digest_parameter is not None:
+            filled[function.digest_parameter] = built.code_sha256
+    given = {**filled, **request.parameters}
+    missing = [name for name, default in request.application.defaults.items() if default is None and name not in given]
+    if missing:
+        raise DeployError(
+            f"{request.application.path} wants a value for {', '.join(missing)}: add "
+            f"{' '.join(f'--parameter {name}=…' for name in missing)}."
+        )
+    return given
+
+
+def _key_of(built: Package) -> str:
+    return f"functions/{built.sha256}.zip"
+
+
+def _ask(arn: str, request: Request, to_make: Sequence[Bucket], reporter: Reporter) -> None:
+    lines = [f"As {arn}, this makes on AWS:"]
+    lines += [f"  bucket {bucket.name} in {bucket.region}" for bucket in to_make]
+    lines += [f"  stack {request.stack} in us-east-1, after its change set has been shown"]
+    if not reporter.confirm("\n".join([*lines, "Go on?"])):
+        raise DeployError("Nothing was made.", refused=True)
+
+
+def _agree(stack: Stack, change_set: ChangeSet, reporter: Reporter, *, ask: bool) -> None:
+    """Show the change set; unless somebody says yes to it, nothing of it stays."""
+    agreed = False
+    try:
+        reporter.changes(change_set)
+        agreed = not ask or reporter.confirm("Carry out these changes?")
+    finally:
+        if not agreed:
+            stack.discard(change_set)
+    if not agreed:
+        raise DeployError("Nothing was changed in the stack; its buckets are there.", refused=True)
+
+
+def _upload(clients: Clients, bucket: str, key: str, data: bytes, reporter: Reporter) -> None:
+    """Upload what is not there yet: the key is the content's digest."""
+    s3 = clients.client("s3", "us-east-1")
+    try:
+        try:
+            if s3.head_object(Bucket=bucket, Key=key)["ContentLength"] == len(data):
+                return
+        except ClientError as error:
+            if code_of(error) not in ("404", "NoSuchKey", "NotFound"):
+                raise
+        reporter.step(f"package {key}, {len(data):,} bytes, to {bucket}")
+        s3.put_object(Bucket=bucket, Key=key, Body=data)
+    except (ClientError, BotoCoreError) as error:
+        raise explained(error) from error
+
+
+def _template(clients: Clients, application: Application, home: Bucket) -> dict[str, str]:
+    body = application.text.encode()
+    if len(body) <= INLINE_BYTES_MAX:
+        return {"TemplateBody": application.text}
+    key = "nearpoint/template.yaml"
+    try:
+        clients.client("s3", home.region).put_object(Bucket=home.name, Key=key, Body=body)
+    except (ClientError, BotoCoreError) as error:
+        raise explained(error) from error
+    return {"TemplateURL": f"https://{home.name}.s3.{home.region}.amazonaws.com/{key}"}
+
+
+def _unique() -> str:
+    return f"{time.time_ns():x}"

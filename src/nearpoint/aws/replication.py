@@ -1,0 +1,68 @@
+"""Two-way replication between the data buckets: every bucket copies to every other, timed and measured.
+
+S3 User Guide, "Configuring replication for use with Multi-Region Access Points" and "S3 Replication Time Control".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from nearpoint.aws.clients import Clients
+from nearpoint.aws.explain import code_of, explained
+from nearpoint.aws.record import DataBucket
+
+ROLE_OUTPUT = "ReplicationRoleArn"  # a template with this output has its buckets replicated
+MINUTES = 15  # the one value that S3 knows
+
+
+def rules(targets: Sequence[DataBucket]) -> list[dict[str, Any]]:
+    """A rule for each target, in the words of PutBucketReplication."""
+    return [
+        {
+            "ID": f"to-{target.region}",
+            "Priority": priority,
+            "Status": "Enabled",
+            "Filter": {"Prefix": ""},
+            "DeleteMarkerReplication": {"Status": "Enabled"},
+            # Also what changes on a replica (tags, lock) goes back, as two-way replication needs.
+            "SourceSelectionCriteria": {"ReplicaModifications": {"Status": "Enabled"}},
+            "Destination": {
+                "Bucket": f"arn:aws:s3:::{target.name}",
+                "ReplicationTime": {"Status": "Enabled", "Time": {"Minutes": MINUTES}},
+                "Metrics": {"Status": "Enabled", "EventThreshold": {"Minutes": MINUTES}},
+            },
+        }
+        for priority, target in enumerate(targets, 1)
+    ]
+
+
+def replicate(clients: Clients, role_arn: str, data: Sequence[DataBucket]) -> None:
+    """Put the rules on every bucket where they are not there yet. Raises DeployError."""
+    for source in data:
+        s3 = clients.client("s3", source.region)
+        wanted = {"Role": role_arn, "Rules": rules([each for each in data if each is not source])}
+        if not wanted["Rules"]:
+            continue
+        try:
+            if _current(s3, source.name) != wanted:
+                s3.put_bucket_replication(Bucket=source.name, ReplicationConfiguration=wanted)
+        except (ClientError, BotoCoreError) as error:
+            raise explained(error) from error
+
+
+def is_replicated(clients: Clients, bucket: DataBucket) -> bool:
+    """Whether the bucket has replication rules."""
+    return _current(clients.client("s3", bucket.region), bucket.name) is not None
+
+
+def _current(s3: Any, name: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = s3.get_bucket_replication(Bucket=name)["ReplicationConfiguration"]
+    except ClientError as error:
+        if code_of(error) == "ReplicationConfigurationNotFoundError":
+            return None
+        raise explained(error) from error
+    return found

@@ -1,0 +1,47 @@
+"""Which AWS a command works on: the world of the data folder, or AWS itself when it is asked for by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nearpoint.aws.clients import HOME_REGION, Clients, aws_clients, local_clients
+from nearpoint.aws.errors import DeployError
+from nearpoint.cli.console import CommandError, Exit
+from nearpoint.cli.world_client import WorldClient
+
+TARGETS = ("local", "aws")
+
+
+def clients_at(client: WorldClient, location: str) -> Clients:
+    """AWS clients that stand at a place of the local world."""
+    return local_clients(
+        access_key_id=client.world.access_key_id,
+        secret_key=client.world.secret_key,
+        # A dummy password: botocore drops a proxy user that has none.
+        proxy_url=f"http://{location}:x@127.0.0.1:{client.world.ports['proxy']}",
+        ca_bundle=str(client.layout.trust_bundle),
+    )
+
+
+def clients_of(target: str, *, data: Path, profile: str | None) -> Clients:
+    """The clients of the target. Raises CommandError, DeployError."""
+    if target not in TARGETS:
+        raise CommandError(f"--target is one of {', '.join(TARGETS)}, not {target}.", Exit.USAGE)
+    if target == "aws":
+        return aws_clients(profile)
+    if profile is not None:
+        raise CommandError("--profile is for --target aws; the local world has its own credentials.", Exit.USAGE)
+    client = WorldClient(data)
+    place = HOME_REGION if HOME_REGION in client.world.regions else client.world.regions[0]
+    return clients_at(client, place)
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Turns what goes wrong on the way to AWS into a line for the user and its exit code."""
+    try:
+        yield
+    except DeployError as error:
+        raise CommandError(str(error), Exit.REFUSED if error.refused else Exit.FAILED) from error
