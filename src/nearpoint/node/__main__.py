@@ -108,7 +108,7 @@ async def main(child: Child) -> None:
     node.follower.load_cached()
     tasks = [asyncio.create_task(node.follower.run([location.name for location in node.locations]))]
     await node.follower.have.wait()
-    tls = Authority.load_or_create(Path(child.config["ca_dir"])).server_context()
+    tls = Authority.load_or_create(Path(child.config["ca_dir"])).server_context(alpn=("h2", "http/1.1"))
     servers = []
     for location in node.locations:
         for scheme in ("https", "http"):
