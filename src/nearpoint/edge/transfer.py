@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -17,6 +17,7 @@ from nearpoint.edge.answers import Fields, passed_fields, result_word
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.cache import MemoryCache
 from nearpoint.edge.collapse import Filling, Flight, Landing, Private, Stored, Trouble
+from nearpoint.edge.compress import Coding, choose_coding, compressed, compressing, encoded_fields
 from nearpoint.edge.deliver import from_entry, part_of, shaped
 from nearpoint.edge.entry import Entry, encode_fields
 from nearpoint.edge.errors import error_page
@@ -183,6 +184,9 @@ class Transfer:
         if length is None and not body.delimited:
             # Only the end of the connection would end it, so whether it is whole can't be known.
             return self._private(reply, Why.INCOMPLETE)
+        coding = _coding(reply, length)
+        if coding is not None:
+            reply = replace(reply, fields=encoded_fields(reply.fields, coding))
         if length is not None and length <= self._bounds.read_whole_bytes_max:
             try:
                 data = await read_all(body, length)
@@ -194,9 +198,10 @@ class Transfer:
                 return Trouble(status=502, result=ERROR, reason="origin-lost", unreachable=True)
             if len(data) != length:
                 return Trouble(status=502, result=ERROR, reason="origin-lost", unreachable=True)
-            entry = self._entry(reply, verdict, data)
+            entry = self._entry(reply, verdict, data if coding is None else compressed(data, coding))
             stored = self._cache.put(entry)
             return Stored(entry=entry, result=reply.result, note=f"{reply.how}; stored" if stored else reply.how)
+        body = body if coding is None else compressing(body, coding)
         fill = Fill(body, limit_bytes=self._bounds.object_bytes_max, memory=self._fill_memory)
         flight = self.flights[reply.visit.key]
 
@@ -303,6 +308,13 @@ class Transfer:
 def may_be_stale(entry: Entry, now: float, *, unreachable: bool) -> bool:
     """Whether an expired entry may stand in for an origin that fails (RFC 9111 §4.2.4, RFC 5861 §4)."""
     return now < entry.stale_if_error_until or (unreachable and entry.stale_when_unreachable)
+
+
+def _coding(reply: _Reply, length: int | None) -> Coding | None:
+    visit, source = reply.visit, reply.response.headers
+    if visit.distribution.standalone:
+        return None
+    return choose_coding(visit.behavior, visit.request.headers, status=reply.status, headers=source, length=length)
 
 
 def _with_validators(forwarded: Headers, entry: Entry) -> Headers:
