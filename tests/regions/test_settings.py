@@ -155,6 +155,11 @@ def test_a_file_with_secrets_that_all_may_read(tmp_path: Path) -> None:
         ('"Photos.example.com"', '"a b"', ":36: access-points[0].domains: 'a b' is not a host name"),
         ('region = "r3"', 'region = "r4"', ":47: access-points[1].members[0].region: there is no region 'r4'"),
         ('region = "us-east-1", b', 'region = "eu-west-1", b', "members[1].region: 'eu-west-1' has a member already"),
+        (
+            "aws-parity = true",
+            "aws-parity = true\nhedge-reads = true",
+            ":36: access-points[0].hedge-reads: AWS does not",
+        ),
         ("dial = 0", "dial = 101", "members[1].dial: 101 is not between 0 and 100"),
         ('bucket = "others"', 'bucket = "others"\ndial = 0', "members: every dial is 0"),
         ('bucket = "others"', 'bucket = "a/b"', ":48: access-points[1].members[0].bucket: 'a/b' is not a bucket name"),

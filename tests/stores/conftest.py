@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -192,3 +193,121 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStore]:
     environ = {**os.environ, "HOME": str(folder)}
     with _process(command, store.endpoint, folder, env=environ) as store.process:
         yield store
+
+
+@dataclass
+class Front:
+    """A running `nearpoint accesspoint`."""
+
+    process: subprocess.Popen[str]
+    url: str
+    admin: str
+    config: Path
+    log: Path
+
+    def admin_get(self, path: str) -> tuple[int, Any]:
+        try:
+            with urllib.request.urlopen(f"{self.admin}{path}", timeout=10) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
+    def wait_ready(self) -> None:
+        deadline = time.monotonic() + 30
+        while self.admin_get("/-/ready")[0] != 200:
+            assert time.monotonic() < deadline, self.admin_get("/-/ready")
+            time.sleep(0.05)
+
+    def client(self, **options: Any) -> Any:
+        """A boto3 client; plain SigV4 in path style unless `config` says otherwise."""
+        config = {"signature_version": "s3v4", "s3": {"addressing_style": "path"}, **options.pop("config", {})}
+        arguments = {
+            "endpoint_url": self.url,
+            "region_name": "us-west-2",
+            "aws_access_key_id": "CLIENT",
+            "aws_secret_access_key": "client-secret",
+            **options,
+        }
+        return boto3.Session().client("s3", config=Config(retries={"max_attempts": 0}, **config), **arguments)
+
+
+def settings_text(points: dict[str, list[RealStore]], *, extra: str = "", keys: str = "") -> str:
+    """A nearpoint.toml. `points` are the stores of each access point, by its name."""
+    stores = {store.region: store for members in points.values() for store in members}
+    parts = ['[listen]\nhttp = ["127.0.0.1:0"]\nadmin = "127.0.0.1:0"\n']
+    for store in stores.values():
+        parts.append(
+            f'[[regions]]\nname = "{store.region}"\nendpoint = "{store.endpoint}"\ncredentials = '
+            f'{{ access-key-id = "{store.access_key_id}", secret-key = "{store.secret_key}" }}\n'
+        )
+    for name, members in points.items():
+        shown = ", ".join(f'{{ region = "{store.region}", bucket = "{store.bucket}" }}' for store in members)
+        parts.append(f'[[access-points]]\nname = "{name}"\nmembers = [{shown}]\n')
+        if name == "both":
+            parts.append('domains = ["photos.nearpoint.test"]\n')
+    parts.append(f'[[access-keys]]\naccess-key-id = "CLIENT"\nsecret-key = "client-secret"\n{keys}')
+    return extra + "".join(parts)
+
+
+@contextlib.contextmanager
+def running_front(folder: Path, text: str, *options: str, ready: bool = True) -> Iterator[Front]:
+    """The command over a file with that text; `ready`: once it is."""
+    config, log = folder / "nearpoint.toml", folder / "accesspoint.log"
+    config.touch(mode=0o600)
+    config.write_text(text)
+    command = [str(BIN / "nearpoint"), "accesspoint", "--config", str(config), *options]
+    with log.open("w") as out, subprocess.Popen(command, stderr=out, text=True) as process:
+        try:
+            deadline = time.monotonic() + 30
+            while not (health := re.search(r"http://\S+(?=/-/ready)", log.read_text())):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.02)
+            endpoint = re.search(r"endpoint +(http://\S+)", log.read_text())
+            assert endpoint is not None
+            front = Front(process, endpoint[1], health[0], config, log)
+            while not _answers(f"{front.admin}/-/live"):
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.02)
+            if ready:
+                front.wait_ready()
+            yield front
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(15)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+@pytest.fixture(scope="session")
+def start_front() -> Any:
+    """`running_front` for tests that want one of their own."""
+    return running_front
+
+
+@pytest.fixture(scope="session")
+def make_settings() -> Any:
+    """`settings_text`."""
+    return settings_text
+
+
+@pytest.fixture(scope="session")
+def front(
+    tmp_path_factory: pytest.TempPathFactory, near: RealStore, far: RealStore, weed: RealStore, rclone: RealStore
+) -> Iterator[Front]:
+    """An access point over each store by itself, and one (`both`) over the embedded ones; two workers."""
+    text = settings_text({"embedded": [near], "weeds": [weed], "clones": [rclone], "both": [near, far]})
+    with running_front(tmp_path_factory.mktemp("front"), text, "--workers", "2") as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def data_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `nearpoint aws-data` writes."""
+    from nearpoint.cli.aws_data import write
+
+    folder = tmp_path_factory.mktemp("aws-data")
+    write(folder)
+    return folder

@@ -56,7 +56,7 @@ async def test_the_embedded_store_does_it_all(near: Any) -> None:
     found = await _probe(near)
     assert (found.access, found.problem, found.clock_skew_s) == ("read-write", "", 0.0)
     assert _details(found) == {"versioning": "off for this bucket"}
-    assert len(found.findings) == 12
+    assert len(found.findings) == 13
     assert _left(near) == []
 
 
@@ -74,7 +74,8 @@ async def test_a_bucket_with_versions_is_left_as_it_was(near: Any) -> None:
 
 async def test_seaweedfs(weed: Any) -> None:
     found = await _probe(weed)
-    assert (found.access, found.problem, _details(found)) == ("read-write", "", {"versioning": "off for this bucket"})
+    assert (found.access, found.problem) == ("read-write", "")
+    assert _details(found) == {"versioning": "off for this bucket", "attributes": "without checksums"}
     assert _left(weed) == []
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -116,6 +117,8 @@ class _Supervisor:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
                 close_all([of_worker for at, of_worker in enumerate(self._sockets) if at != number])
                 code = self._work(number, self._sockets[number], self._alive)
+            except BaseException:
+                traceback.print_exc()  # os._exit says nothing
             finally:
                 os._exit(code)
         self._workers[pid] = number

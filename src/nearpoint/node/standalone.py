@@ -92,6 +92,8 @@ def snapshot_of(settings: Settings, *, generation: int, session_secret: str) -> 
                     Member(region=region, bucket=bucket, dial_percent=dial) for region, bucket, dial in one.members
                 ),
                 policy=one.policy,
+                read_fallback=not one.aws_parity,
+                hedge_reads=one.hedge_reads,
             )
             for one in settings.access_points
         },

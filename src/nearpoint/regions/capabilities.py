@@ -78,6 +78,7 @@ WRITE_FEATURES = (
     "metadata",
     "checksums",
     "checksum verification",
+    "attributes",
     "tagging",
     "multipart",
 )
@@ -233,6 +234,7 @@ class _Probe:
                 "metadata": self._metadata,
                 "checksums": self._checksums,
                 "checksum verification": self._verification,
+                "attributes": self._attributes,
                 "tagging": self._tagging,
                 "multipart": self._multipart,
             }
@@ -330,6 +332,16 @@ class _Probe:
         wrong = await self._put("wrong", [("x-amz-checksum-crc32", digest("CRC32", _OTHER))])
         refused = 400 <= wrong.status < 500
         self._found("checksum verification", refused, "" if refused else "a body that does not fit is kept")
+
+    async def _attributes(self) -> None:
+        await self._put("attributes", [("x-amz-checksum-crc32", digest("CRC32", _BODY))])
+        asked = [("x-amz-object-attributes", "ETag,ObjectSize,Checksum")]
+        answer = await self._ask("GET", "attributes", "attributes", asked)
+        if answer.status != 200 or b"<ObjectSize>64<" not in answer.body:
+            self._found("attributes", False, f"answers {answer}")
+        else:
+            complete = digest("CRC32", _BODY).encode() in answer.body
+            self._found("attributes", complete, "" if complete else "without checksums")
 
     async def _tagging(self) -> None:
         await self._put("tagged")

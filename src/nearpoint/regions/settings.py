@@ -59,12 +59,17 @@ class Region:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessPointSettings:
-    """An access point. `members` are (region, bucket, dial percent)."""
+    """An access point. `members` are (region, bucket, dial percent).
+
+    `aws_parity`: nothing that AWS does not do; a key that the chosen region has not is a 404. `hedge_reads`: a second
+    region is asked when the first is slow.
+    """
 
     name: str
     alias: str
     members: tuple[tuple[str, str, int], ...]
     aws_parity: bool
+    hedge_reads: bool
     domains: tuple[str, ...]
     policy: dict[str, Any] | None
 
@@ -303,6 +308,8 @@ class _Resolver:
         for number, member in enumerate(table.members):
             if member.region in [other.region for other in table.members[:number]]:
                 self._wrong((*path, "members", number, "region"), f"{member.region!r} has a member already")
+        if table.aws_parity and table.hedge_reads:
+            self._wrong((*path, "hedge-reads"), "AWS does not hedge: leave out aws-parity or this")
         if table.members and not any(member.dial for member in table.members):
             self._wrong((*path, "members"), "every dial is 0: no region would answer")
         return AccessPointSettings(
@@ -310,6 +317,7 @@ class _Resolver:
             alias=alias,
             members=tuple((member.region, member.bucket, member.dial) for member in table.members),
             aws_parity=table.aws_parity,
+            hedge_reads=table.hedge_reads,
             domains=tuple(domain.lower() for domain in table.domains),
             policy=self._policy(table.policy, (*path, "policy")),
         )

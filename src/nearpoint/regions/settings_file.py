@@ -82,6 +82,7 @@ class AccessPointTable(_Table, frozen=True, kw_only=True):
     members: tuple[MemberTable, ...]
     alias: str | None = None
     aws_parity: bool = False
+    hedge_reads: bool = False
     domains: tuple[str, ...] = ()
     policy: str | None = None
 

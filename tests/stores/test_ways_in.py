@@ -1,0 +1,207 @@
+"""The clients that people have: boto3, the AWS CLI and rclone, by ARN, alias and name, signed every way."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+pytestmark = pytest.mark.xdist_group("stores")
+
+BIN = Path(sys.executable).parent
+ARN = "arn:aws:s3::123456789012:accesspoint/both.mrap"
+
+
+def _round_trip(s3: Any, bucket: str, key: str) -> dict[str, Any]:
+    s3.put_object(Bucket=bucket, Key=key, Body=b"there and back", Metadata={"a": "b"})
+    got = s3.get_object(Bucket=bucket, Key=key)
+    assert (got["Body"].read(), got["Metadata"]) == (b"there and back", {"a": "b"})
+    assert [each["Key"] for each in s3.list_objects_v2(Bucket=bucket, Prefix=key)["Contents"]] == [key]
+    s3.delete_object(Bucket=bucket, Key=key)
+    headers: dict[str, Any] = got["ResponseMetadata"]["HTTPHeaders"]
+    return headers
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resolves names below nearpoint.test, as `curl --resolve` does."""
+    resolve = socket.getaddrinfo
+
+    def look_up(host: Any, *arguments: Any, **options: Any) -> Any:
+        inside = isinstance(host, str) and host.endswith("nearpoint.test")
+        return resolve("127.0.0.1" if inside else host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+
+
+@pytest.mark.parametrize("signature", ["s3v4", "s3v4a"])
+@pytest.mark.parametrize("style", ["path", "virtual"])
+def test_the_alias_as_a_bucket(front: Any, names: None, signature: str, style: str) -> None:
+    url = front.url.replace("127.0.0.1", "s3.nearpoint.test") if style == "virtual" else front.url
+    config = {"signature_version": signature, "s3": {"addressing_style": style}}
+    # SigV4A is valid in a set of regions, which for an alias is the client's own.
+    s3 = front.client(endpoint_url=url, config=config, region_name="eu-west-1" if signature == "s3v4a" else "any-1")
+    headers = _round_trip(s3, "both.mrap", f"{style} {signature}/é")
+    assert headers["x-nearpoint-region"] in ("eu-west-1", "us-east-1")
+
+
+@pytest.mark.parametrize("signature", ["s3v4", "s3v4a"])
+def test_a_domain_of_ones_own(front: Any, names: None, signature: str) -> None:
+    url = front.url.replace("127.0.0.1", "nearpoint.test")
+    config = {"signature_version": signature, "s3": {"addressing_style": "virtual"}}
+    s3 = front.client(endpoint_url=url, config=config, region_name="us-east-1")
+    _round_trip(s3, "photos", f"both.mrap/{signature}")
+
+
+def test_a_domain_that_is_nobodys(front: Any, names: None) -> None:
+    s3 = front.client(
+        endpoint_url=front.url.replace("127.0.0.1", "nearpoint.test"), config={"s3": {"addressing_style": "virtual"}}
+    )
+    with pytest.raises(s3.exceptions.ClientError, match="NoSuchAccessPoint"):
+        s3.get_object(Bucket="pictures", Key="k")
+
+
+@pytest.mark.parametrize("base", ["", "/"])
+def test_an_arn_with_boto3(front: Any, data_path: Path, monkeypatch: pytest.MonkeyPatch, base: str) -> None:
+    monkeypatch.setenv("AWS_DATA_PATH", str(data_path))
+    s3 = boto3.Session().client(
+        "s3",
+        endpoint_url=front.url + base,
+        region_name="eu-west-1",
+        aws_access_key_id="CLIENT",
+        aws_secret_access_key="client-secret",
+    )
+    signed: list[str] = []
+    s3.meta.events.register("before-send.s3", lambda request, **_: signed.append(request.headers["Authorization"]))
+    _round_trip(s3, ARN, "by arn/a/../b//c")
+    assert all(str(each).startswith(("AWS4-ECDSA-P256-SHA256", "b'AWS4-ECDSA-P256-SHA256")) for each in signed)
+    s3.put_object(Bucket=ARN, Key="from", Body=b"x")
+    s3.copy_object(Bucket=ARN, Key="to", CopySource={"Bucket": ARN, "Key": "from"})
+    s3.delete_objects(Bucket=ARN, Delete={"Objects": [{"Key": "from"}, {"Key": "to"}]})
+
+
+def test_a_presigned_arn(front: Any, data_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import urllib.request
+
+    monkeypatch.setenv("AWS_DATA_PATH", str(data_path))
+    s3 = boto3.Session().client(
+        "s3",
+        endpoint_url=front.url,
+        region_name="eu-west-1",
+        aws_access_key_id="CLIENT",
+        aws_secret_access_key="client-secret",
+    )
+    s3.put_object(Bucket=ARN, Key="shared", Body=b"presigned")
+    url = s3.generate_presigned_url("get_object", {"Bucket": ARN, "Key": "shared"})
+    assert url.startswith(f"{front.url}/both.mrap/shared?X-Amz-Algorithm=AWS4-ECDSA-P256-SHA256")
+    with urllib.request.urlopen(url) as answer:
+        assert answer.read() == b"presigned"
+
+
+def test_other_buckets_and_services_stay_as_they_are(data_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def urls(endpoint: str | None) -> dict[str, str]:
+        session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="eu-west-1")
+        seen: list[str] = []
+
+        def stop(request: Any, **_: Any) -> None:
+            seen.append(request.url)
+            raise KeyboardInterrupt
+
+        for service, call, arguments in (
+            ("s3", "head_bucket", {"Bucket": "plain"}),
+            ("s3", "head_bucket", {"Bucket": "arn:aws:s3:eu-west-1:123456789012:accesspoint/single"}),
+            ("s3", "head_bucket", {"Bucket": ARN}),
+            ("s3control", "list_multi_region_access_points", {"AccountId": "123456789012"}),
+            ("sts", "get_caller_identity", {}),
+        ):
+            client = session.client(service, endpoint_url=endpoint, config=Config(retries={"max_attempts": 0}))
+            client.meta.events.register("before-send", stop)
+            with pytest.raises(KeyboardInterrupt):
+                getattr(client, call)(**arguments)
+        return dict(zip(("plain", "single", "multi", "control", "sts"), seen, strict=True))
+
+    before, before_plain = urls(None), urls("http://127.0.0.1:99")
+    monkeypatch.setenv("AWS_DATA_PATH", str(data_path))
+    assert urls(None) == before
+    after = urls("http://127.0.0.1:99")
+    assert after.pop("multi") == "http://127.0.0.1:99/both.mrap"
+    assert after.pop("control") == "http://127.0.0.1:99/v20180820/mrap/instances"
+    assert before_plain.pop("multi").startswith("https://both.mrap.accesspoint.s3-global.amazonaws.com")
+    assert before_plain.pop("control").startswith("http://123456789012.127.0.0.1:99")
+    assert after == before_plain
+
+
+def _environ(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RCLONE_"))}
+    keys = {"AWS_ACCESS_KEY_ID": "CLIENT", "AWS_SECRET_ACCESS_KEY": "client-secret", "AWS_REGION": "us-east-1"}
+    return {**kept, **keys, "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, **more}
+
+
+def _run(*command: str, environ: dict[str, str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_arn_with_the_aws_cli(front: Any, data_path: Path, tmp_path: Path) -> None:
+    aws, environ = str(BIN / "aws"), _environ(AWS_DATA_PATH=str(data_path), AWS_ENDPOINT_URL_S3=front.url)
+    (tmp_path / "x").write_bytes(os.urandom(9 * 1024 * 1024))
+    _run(aws, "s3", "cp", str(tmp_path / "x"), f"s3://{ARN}/cli/x", "--endpoint-url", front.url, environ=environ)
+    assert "cli/x" in _run(aws, "s3", "ls", f"s3://{ARN}", "--recursive", environ=environ)
+    _run(aws, "s3", "cp", f"s3://{ARN}/cli/x", str(tmp_path / "y"), environ=environ)
+    assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+
+
+def test_the_alias_with_the_aws_cli(front: Any, tmp_path: Path) -> None:
+    aws, environ = str(BIN / "aws"), _environ(AWS_ENDPOINT_URL=front.url)
+    for name in ("a", "b c"):
+        (tmp_path / name).write_text(name)
+    _run(aws, "s3", "sync", str(tmp_path), "s3://weeds.mrap/sync", environ=environ)
+    listed = json.loads(
+        _run(aws, "s3api", "list-objects-v2", "--bucket", "weeds.mrap", "--prefix", "sync/", environ=environ)
+    )
+    assert [each["Key"] for each in listed["Contents"]] == ["sync/a", "sync/b c"]
+
+
+def test_rclone_as_a_client(front: Any, tmp_path: Path) -> None:
+    rclone = str(BIN / "rclone")
+    environ = _environ(
+        HOME=str(tmp_path),
+        RCLONE_CONFIG_NP_TYPE="s3",
+        RCLONE_CONFIG_NP_PROVIDER="Other",
+        RCLONE_CONFIG_NP_ENDPOINT=front.url,
+        RCLONE_CONFIG_NP_ACCESS_KEY_ID="CLIENT",
+        RCLONE_CONFIG_NP_SECRET_ACCESS_KEY="client-secret",
+        RCLONE_S3_UPLOAD_CUTOFF="6M",
+        RCLONE_S3_NO_CHECK_BUCKET="true",
+    )
+    source = tmp_path / "source"
+    (source / "folder").mkdir(parents=True)
+    (source / "small").write_text("small")
+    (source / "folder" / "big é").write_bytes(os.urandom(11 * 1024 * 1024))
+    _run(rclone, "copy", str(source), "np:embedded.mrap/rclone", environ=environ)
+    _run(rclone, "check", "--download", str(source), "np:embedded.mrap/rclone", environ=environ)
+    assert _run(rclone, "cat", "np:embedded.mrap/rclone/small", environ=environ) == "small"
+    listed = json.loads(_run(rclone, "lsjson", "-R", "np:embedded.mrap/rclone", environ=environ))
+    assert {each["Path"] for each in listed} == {"small", "folder", "folder/big é"}
+    _run(rclone, "purge", "np:embedded.mrap/rclone", environ=environ)
+    assert _run(rclone, "lsf", "-R", "np:embedded.mrap/rclone", environ=environ) == ""
+
+
+def test_curl_signs_too(front: Any) -> None:
+    environ = _environ()
+    sign = ["curl", "-s", "--fail-with-body", "--aws-sigv4", "aws:amz:eu-west-1:s3", "--user", "CLIENT:client-secret"]
+    host, port = front.url.removeprefix("http://").split(":")
+    name = f"both.mrap.s3.nearpoint.test:{port}"
+    resolve = ["--resolve", f"{name}:{host}"]
+    empty = "x-amz-content-sha256: UNSIGNED-PAYLOAD"
+    _run(*sign, *resolve, "-H", empty, "-X", "PUT", "--data-binary", "by curl", f"http://{name}/curl", environ=environ)
+    assert _run(*sign, *resolve, "-H", empty, f"http://{name}/curl", environ=environ) == "by curl"
