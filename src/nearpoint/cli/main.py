@@ -271,6 +271,61 @@ def deploy(
     )  # fmt: skip
 
 
+Stack = Annotated[str, typer.Option("--stack", help="The stack's name.")]
+
+
+@app.command(
+    epilog="Examples:  [bold]nearpoint verify --stack my-app[/]   [bold]nearpoint verify --stack my-app --json[/]"
+)
+def verify(
+    stack: Stack,
+    target: Target = "local",
+    profile: Profile = None,
+    failover: Annotated[
+        bool | None,
+        typer.Option(
+            "--failover/--no-failover",
+            help="Turn a region's dial to 0 and back; moves real traffic on AWS, so there only when asked for.",
+        ),
+    ] = None,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Put a marker into each bucket, ask for it through CloudFront, and say what was right and what was not."""
+    from nearpoint.cli import verify as module
+
+    raise typer.Exit(
+        module.command(stack=stack, target=target, profile=profile, failover=failover, data=data, as_json=as_json)
+    )
+
+
+@app.command(
+    epilog="Examples:  [bold]nearpoint delete --stack my-app[/]"
+    "   [bold]nearpoint delete --stack my-app --target aws --wait[/]"
+)
+def delete(
+    stack: Stack,
+    target: Target = "local",
+    profile: Profile = None,
+    keep_buckets: Annotated[bool, typer.Option("--keep-buckets", help="Leave the data buckets as they are.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Stay until CloudFront has removed the functions from its edges: hours.")
+    ] = False,
+    yes: Yes = False,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Remove all that `nearpoint deploy` made: the stack, then the buckets and what is in them."""
+    from nearpoint.cli import delete as module
+
+    raise typer.Exit(
+        module.command(
+            stack=stack, target=target, profile=profile, keep_buckets=keep_buckets, wait=wait, yes=yes, data=data,
+            as_json=as_json,
+        )
+    )  # fmt: skip
+
+
 def run() -> None:
     """Run the command line and exit: every expected failure is one line and its exit code."""
     from nearpoint.cli.console import CommandError, Exit, complain

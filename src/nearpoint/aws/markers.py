@@ -1,0 +1,111 @@
+"""Markers: small objects, one key in all buckets, each bucket's with a content of its own. So the content tells who
+answered.
+
+Where buckets copy to each other, the last marker soon stands in all of them, but S3 calls a copy a REPLICA: then it was
+another region than the content says that answered. Different keys would not do: an access point may look for a key that
+is missing in one region in another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from nearpoint.aws.clients import Clients
+from nearpoint.aws.explain import explained
+from nearpoint.aws.record import DataBucket
+from nearpoint.aws.viewer import Answer, Viewer
+
+PREFIX = "nearpoint-verify"
+MAX_AGE_S = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Marker:
+    """One key, and the content that each bucket's region has under it."""
+
+    key: str
+    bodies: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """What a viewer saw: the region that answered (None: not to be told), and the answer."""
+
+    place: str
+    region: str | None
+    answer: Answer
+
+
+class Markers:
+    """Puts markers under a name of this run, and takes all of them away again."""
+
+    def __init__(self, clients: Clients, data: Sequence[DataBucket], run: str) -> None:
+        self._clients = clients
+        self._data = data
+        self._prefix = f"{PREFIX}/{run}/"
+        self._rounds = 0
+
+    def put(self) -> Marker:
+        """A new marker in every bucket, under a key that nobody has asked for yet. Raises DeployError."""
+        key = self._fresh_key()
+        bodies = {bucket.region: f"marker of {bucket.region}, {key}\n" for bucket in self._data}
+        for bucket in self._data:
+            self._put(bucket, key, bodies[bucket.region])
+        return Marker(key=key, bodies=bodies)
+
+    def put_in(self, bucket: DataBucket) -> str:
+        """A new object in that bucket alone; answers its key. Raises DeployError."""
+        key = self._fresh_key()
+        self._put(bucket, key, f"copied from {bucket.region}\n")
+        return key
+
+    def _fresh_key(self) -> str:
+        self._rounds += 1
+        return f"{self._prefix}{self._rounds}"
+
+    def _put(self, bucket: DataBucket, key: str, body: str) -> None:
+        try:
+            self._clients.client("s3", bucket.region).put_object(
+                Bucket=bucket.name,
+                Key=key,
+                Body=body.encode(),
+                ContentType="text/plain",
+                CacheControl=f"max-age={MAX_AGE_S}",
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise explained(error) from error
+
+    def remove(self) -> None:
+        """Every version of every marker of this run, in every bucket, copies too. Raises DeployError."""
+        for bucket in self._data:
+            s3 = self._clients.client("s3", bucket.region)
+            try:
+                for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket.name, Prefix=self._prefix):
+                    found = [
+                        {"Key": each["Key"], "VersionId": each["VersionId"]}
+                        for each in (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))
+                    ]
+                    if found:
+                        s3.delete_objects(Bucket=bucket.name, Delete={"Objects": found, "Quiet": True})
+            except (ClientError, BotoCoreError) as error:
+                raise explained(error) from error
+
+
+def look_for(viewer: Viewer, origin: str, marker: Marker) -> Sighting:
+    """Ask for the marker once. `origin` is `https://HOST`."""
+    answer = viewer.get(f"{origin}/{marker.key}")
+    return Sighting(place=viewer.place, region=region_of(answer, marker), answer=answer)
+
+
+def region_of(answer: Answer, marker: Marker) -> str | None:
+    """The region that gave the answer; None where it can't be told."""
+    if answer.status != 200:
+        return None
+    owner = next((region for region, body in marker.bodies.items() if body == answer.body), None)
+    if owner is None or answer.headers.get("x-amz-replication-status", "").upper() != "REPLICA":
+        return owner
+    others = [region for region in marker.bodies if region != owner]
+    return others[0] if len(others) == 1 else None
