@@ -104,15 +104,22 @@ class Intake:
         self._pool = pool
 
     async def receive(
-        self, body: Body, headers: Headers, verified: Verified, *, default_algorithm: str = checksums.DEFAULT_ALGORITHM
+        self,
+        body: Body,
+        headers: Headers,
+        verified: Verified | None,
+        *,
+        default_algorithm: str = checksums.DEFAULT_ALGORITHM,
     ) -> Received:
         """Read a whole body and check it. A file it made is on disk when this returns, and gone when this raises.
 
-        Raises AwsError for a body that is not what was declared or signed.
+        `verified` is None for a body that no signature covers. Raises AwsError for one that is not what was declared
+        or signed.
         """
-        payload_hash = verified.payload_hash
+        payload_hash = UNSIGNED_PAYLOAD if verified is None else verified.payload_hash
         declared = read_declared(headers, payload_hash, default_algorithm=default_algorithm)
-        decoder = ChunkDecoder(verified, declared.length) if payload_hash.startswith("STREAMING-") else None
+        streaming = verified is not None and payload_hash.startswith("STREAMING-")
+        decoder = ChunkDecoder(verified, declared.length) if verified is not None and streaming else None
         decode = decoder.feed if decoder is not None else None
         running = _Running(declared)
         try:

@@ -1,7 +1,7 @@
 """Answers S3 requests for one store. The phases of a request, in order:
 
-health? → request id → claim and signature → operation and parameters → (XML bodies: read and checked) → operation →
-answer or error, with the request's ids.
+health? → request id → claim and signature → (replication's own calls: `internal`) → operation and parameters →
+(XML bodies: read and checked) → operation → answer or error, with the request's ids.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from nearpoint.bucket.attributes import Attributes
 from nearpoint.bucket.buckets import Buckets
 from nearpoint.bucket.calls import Call, Result
 from nearpoint.bucket.copying import Copying
+from nearpoint.bucket.internal import PATH as INTERNAL_PATH
+from nearpoint.bucket.internal import Internal
 from nearpoint.bucket.listings import Listings
 from nearpoint.bucket.multipart import Multipart
 from nearpoint.bucket.objects import Objects
@@ -47,6 +49,7 @@ class StoreServer:
         self._service = load_service("s3")
         self._plain = {method: self._service.operations[name] for method, name in _PLAIN.items()}
         self._settings = Settings(store)
+        self._internal = Internal(store)
         self._operations = _operations(store, self._settings)
         self._request_numbers = itertools.count(int.from_bytes(os.urandom(8), "big") >> 1)
 
@@ -71,6 +74,8 @@ class StoreServer:
 
     async def _answer(self, request: Request, request_id: str) -> Response:
         verified = self.authenticate(Message(request.method, request.path, request.query, list(request.headers)))
+        if request.path.startswith(INTERNAL_PATH):
+            return await self._internal.answer(request, verified)
         call = self._plain_call(request, verified) or await self._any_call(request, verified)
         operation = call.operation
         handler = self._operations.get(operation.name)

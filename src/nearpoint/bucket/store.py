@@ -35,7 +35,7 @@ class Store:
         self._folder = folder
         self._lock = _lock(folder)
         try:
-            path = folder / "metadata.db"
+            path = self.metadata_path = folder / "metadata.db"
             writing = schema.open_writer(path)
             boot = schema.next_boot(writing)
             self.disk = Disk(folder / "content", boot)

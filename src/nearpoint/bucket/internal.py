@@ -1,0 +1,107 @@
+"""What a store answers to who replicates: its log and its versions. Only the store's own access key gets here.
+
+GET  /-/outbox?seen=N&wait=S           until the log is longer than N: which bucket owes to which, and how long it is
+GET  /-/outbox?bucket=B&destination=D&after=N&limit=M     what B owes to D, in order
+POST /-/outbox                         {"done": [N …], "parked": [[N, reason] …]} or {"retry": true}
+GET  /-/owed                           how much every bucket owes to every other, and what was given up
+POST /-/versions?bucket=B              [[key, version, with content] …]: those versions (`document`)
+PUT  /-/versions?bucket=B              versions of another region (`document`): what became of each
+GET  /-/history?bucket=B&after=KEY     every version there is, by key
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+
+from nearpoint.awsproto import AwsError
+from nearpoint.bucket import outbox, schema
+from nearpoint.bucket.calls import legal_key
+from nearpoint.bucket.document import Inlet
+from nearpoint.bucket.replicas import Replicas, Wanted, history
+from nearpoint.bucket.store import Store
+from nearpoint.signing import Verified
+from nearpoint.wire.message import Headers, Request, Response
+
+PATH = "/-/"  # no bucket can be named `-`
+WAIT_MAX_S = 25.0  # below the 30 s that clients wait for a first byte
+ROWS_MAX = 1000
+BATCH_MAX = 1000
+PARKED_SHOWN_MAX = 100
+HISTORY_MAX = 5000
+
+
+class Internal:
+    """The operations under `/-/`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._replicas = Replicas(store)
+
+    async def answer(self, request: Request, verified: Verified) -> Response:
+        """The answer to an authenticated request. Raises AwsError."""
+        fields = parse_qs(request.query, keep_blank_values=True, errors="strict")
+        query = {name: values[0] for name, values in fields.items()}
+        try:
+            match request.method, request.path.removeprefix(PATH):
+                case "GET", "outbox":
+                    return _json(await self._outbox(query))
+                case "POST", "outbox":
+                    return _json(await self._settle(await self._document(request, verified)))
+                case "GET", "owed":
+                    return _json(await asyncio.get_running_loop().run_in_executor(self._store.pool, self._owed))
+                case "POST", "versions":
+                    wanted = [
+                        Wanted(key=legal_key(key), version=version, content=bool(content))
+                        for key, version, content in (await self._document(request, verified))[:BATCH_MAX]
+                    ]
+                    body = self._replicas.give(query["bucket"], wanted)
+                    return Response(200, Headers([("Content-Type", "application/octet-stream")]), body)
+                case "PUT", "versions":
+                    return _json(await self._replicas.take(query["bucket"], Inlet(request.body)))
+                case "GET", "history":
+                    after = legal_key(query.get("after", ""))
+                    limit = min(int(query.get("limit", HISTORY_MAX)), HISTORY_MAX)
+                    return _json(None, history(self._store, query["bucket"], after, limit))
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise AwsError("InvalidArgument", f"This request cannot be understood: {error!r}") from None
+        raise AwsError("MethodNotAllowed")
+
+    async def _document(self, request: Request, verified: Verified) -> Any:
+        return orjson.loads(await self._store.intake.read_document(request.body, request.headers, verified))
+
+    async def _outbox(self, query: dict[str, str]) -> Any:
+        store = self._store
+        if "bucket" in query:
+            limit = min(int(query.get("limit", ROWS_MAX)), ROWS_MAX)
+            rows = outbox.due(store.db, query["bucket"], query["destination"], int(query.get("after", 0)), limit)
+            return [(row.sequence, row.key.decode(), *row[2:]) for row in rows]
+        seen, wait_s = int(query.get("seen", -1)), min(float(query.get("wait", 0)), WAIT_MAX_S)
+        if wait_s > 0 and outbox.last(store.db) <= seen:
+            await store.log_grows(wait_s)
+        last = outbox.last(store.db)
+        return {"last": last, "pairs": outbox.pairs(store.db)}
+
+    async def _settle(self, told: dict[str, Any]) -> Any:
+        if told.get("retry"):
+            return {"retried": await self._store.writer.submit(outbox.retry)}
+        done = [int(each) for each in told.get("done", [])]
+        given_up = [(int(sequence), str(reason)) for sequence, reason in told.get("parked", [])]
+        await self._store.writer.submit(lambda tx: outbox.settle(tx, done, given_up))
+        return {}
+
+    def _owed(self) -> Any:
+        db = schema.open_reader(self._store.metadata_path)
+        try:
+            pairs = [pair._asdict() for pair in outbox.count(db)]
+            return {"pairs": pairs, "parked": outbox.parked(db, PARKED_SHOWN_MAX)}
+        finally:
+            db.close()
+
+
+def _json(value: Any, text: bytes | None = None) -> Response:
+    data = orjson.dumps(value) if text is None else text
+    return Response(200, Headers([("Content-Type", "application/json")]), data)

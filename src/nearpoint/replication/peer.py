@@ -1,0 +1,132 @@
+"""A region's store as replication sees it from some location: its log, its versions, and whether it can be reached.
+
+Every failure is one of two: `UnavailableError`, which passes (nobody is there, 5xx), and `RefusedError`, which does not
+pass by itself (no such bucket, not versioned, malformed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+
+from nearpoint.awsproto import xml
+from nearpoint.regions.store import Store
+from nearpoint.replication.window import Row
+from nearpoint.wire.client import Timeouts, UpstreamError
+from nearpoint.wire.message import Body, BodyTooLargeError, Response, read_all
+
+ANSWER_BYTES_MAX = 16 * 1024 * 1024
+ERROR_BYTES_MAX = 64 * 1024
+WAIT_S = 20.0
+_SERVICE = "-"  # the stores' own calls are under /-/
+
+
+class UnavailableError(Exception):
+    """The store cannot be reached or cannot answer now; the same again may succeed."""
+
+
+@dataclass
+class RefusedError(Exception):
+    """The store said no. `code` is S3's."""
+
+    code: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.text}"
+
+
+class Peer:
+    """One region's store, reached from one location."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.region = store.region
+
+    async def log(self, seen: int, wait_s: float = WAIT_S) -> tuple[int, list[tuple[str, str]]]:
+        """How long the log is, once that is more than `seen` (or after `wait_s`), and which bucket owes to which."""
+        answer = await self._ask("GET", "outbox", {"seen": seen, "wait": wait_s})
+        return int(answer["last"]), [(bucket, destination) for bucket, destination in answer["pairs"]]
+
+    async def due(self, bucket: str, destination: str, after: int, limit: int) -> list[Row]:
+        """What a bucket owes to another, in order."""
+        query = {"bucket": bucket, "destination": destination, "after": after, "limit": limit}
+        rows = [Row(*each) for each in await self._ask("GET", "outbox", query)]
+        for row in rows:
+            row.content = row.operation == "put"
+        return rows
+
+    async def settle(self, done: Sequence[int], parked: Sequence[tuple[int, str]]) -> None:
+        """Strike rows off the log, or park them with a reason."""
+        await self._ask("POST", "outbox", {}, orjson.dumps({"done": done, "parked": parked}))
+
+    async def retry(self) -> int:
+        """Take up everything that was parked. How much it was."""
+        return int((await self._ask("POST", "outbox", {}, orjson.dumps({"retry": True})))["retried"])
+
+    async def owed(self) -> dict[str, Any]:
+        """What every bucket owes to every other (`pairs`), and what was given up (`parked`)."""
+        found: dict[str, Any] = await self._ask("GET", "owed", {})
+        return found
+
+    async def fetch(self, bucket: str, rows: Sequence[Row]) -> Body:
+        """The versions that rows are about, to be handed to `deliver`. The caller closes it."""
+        wanted = orjson.dumps([(row.key, row.version, row.content) for row in rows])
+        response = await self._send("POST", "versions", {"bucket": bucket}, wanted)
+        return response.body
+
+    async def deliver(self, bucket: str, versions: Body) -> list[dict[str, Any]]:
+        """Have versions taken in; what became of each."""
+        found: list[dict[str, Any]] = await self._ask("PUT", "versions", {"bucket": bucket}, versions)
+        return found
+
+    async def history(self, bucket: str, after: str, limit: int) -> tuple[list[list[Any]], bool]:
+        """Every version's key, id, stamp (time, region, entity tag), amendment (time, region) and size, by key; whether
+        there is more."""
+        answer = await self._ask("GET", "history", {"bucket": bucket, "after": after, "limit": limit})
+        return answer["rows"], answer["more"]
+
+    async def has_bucket(self, bucket: str) -> bool:
+        """Whether the bucket is in this region."""
+        try:
+            response = await self._store.send("HEAD", bucket)
+            await response.body.close()
+        except UpstreamError as error:
+            raise UnavailableError(f"{self.region}: {error}") from error
+        if response.status >= 500:
+            raise UnavailableError(f"{self.region} answers {response.status}")
+        return response.status == 200
+
+    async def _ask(self, method: str, call: str, query: dict[str, Any], body: Body | bytes = b"") -> Any:
+        response = await self._send(method, call, query, body)
+        try:
+            return orjson.loads(await read_all(response.body, ANSWER_BYTES_MAX))
+        except (UpstreamError, ValueError, BodyTooLargeError) as error:
+            raise UnavailableError(f"{self.region}: {error}") from error
+
+    async def _send(self, method: str, call: str, query: dict[str, Any], body: Body | bytes) -> Response:
+        """The answer, if it is 200. What `body` raises passes through."""
+        try:
+            response = await self._store.send(
+                method, _SERVICE, call, query=urlencode(query), body=body, timeouts=Timeouts(read_s=60)
+            )
+            if response.status == 200:
+                return response
+            data = await read_all(response.body, ERROR_BYTES_MAX)
+        except (UpstreamError, BodyTooLargeError) as error:
+            raise UnavailableError(f"{self.region}: {error}") from error
+        try:
+            root = xml.parse(data)
+        except xml.XmlError:
+            raise UnavailableError(f"{self.region} answers {response.status}") from None
+        code, text = root.child("Code"), root.child("Message")
+        if response.status >= 500 or response.status in (408, 429) or code is None:
+            raise UnavailableError(f"{self.region} answers {response.status}")
+        # What arrived broken says that the way is bad, not the version.
+        if code.text in ("IncompleteBody", "RequestTimeout", "RequestTimeTooSkewed"):
+            raise UnavailableError(f"{self.region}: {code.text}")
+        raise RefusedError(code.text, text.text if text is not None else "")
