@@ -1,4 +1,4 @@
-"""The stand-alone edge beside nginx `proxy_cache`: hits of 1 KB and 100 KB, 304s, hits under a Vary, misses.
+"""The stand-alone edge beside nginx `proxy_cache`: hits of 1 KB, 100 KB and 10 MB, 304s, hits under a Vary, misses.
 
     python -m bench.edge [--seconds 4] [--rounds 5] [--connections 64] [--json]
 
@@ -69,6 +69,7 @@ class Row:
 ROWS = (
     Row(name="1 KB hit", path="/1", target=1.5),
     Row(name="100 KB hit", path="/100", target=1.5),
+    Row(name="10 MB hit", path="/10M", target=1.0),
     Row(name="304", path="/1", headers=('If-None-Match: "bench"',), target=1.5),
     Row(
         name="1 KB hit, Vary and three parameters",
@@ -92,11 +93,14 @@ async def origin(sock: socket.socket) -> None:
         )
         return head.encode() + b"x" * size
 
-    small, large, varied = reply(1024), reply(102_400), reply(1024, "Vary: Accept-Language, Accept-Encoding\r\n")
+    small, large, huge = reply(1024), reply(102_400), reply(10_485_760)
+    varied = reply(1024, "Vary: Accept-Language, Accept-Encoding\r\n")
 
     def instant(method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], peer: Peer) -> bytes:
         if target.startswith(b"/100"):
             return large
+        if target.startswith(b"/10M"):
+            return huge
         return varied if target.startswith(b"/vary") else small
 
     async def handle(request: Request) -> Response:
@@ -147,7 +151,8 @@ def load(port: int, pid: int, row: Row, *, connections: int, seconds: int, folde
 
     Raises RuntimeError when an answer was not as it should be or a connection broke.
     """
-    command = ["taskset", "-c", core(WRK_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency"]
+    command = ["taskset", "-c", core(WRK_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
+    command += ["--latency", "--timeout", "20s"]
     for header in row.headers:
         command += ["-H", header]
     if row.miss:
@@ -170,7 +175,7 @@ def load(port: int, pid: int, row: Row, *, connections: int, seconds: int, folde
     assert count is not None
     times = {
         percent: float(value) * _UNITS_MS[unit]
-        for percent, value, unit in re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)$", output, re.M)
+        for percent, value, unit in re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)\s*$", output, re.M)
     }
     return {
         "per_s": float(rate[1]),
@@ -183,7 +188,7 @@ def load(port: int, pid: int, row: Row, *, connections: int, seconds: int, folde
 _runs = itertools.count()
 
 
-def measure(*, rounds: int, connections: int, seconds: int) -> list[dict[str, object]]:
+def measure(*, rounds: int, connections: int, seconds: int, only: str = "") -> list[dict[str, object]]:
     """A result a row: medians for `nearpoint` and, where it is installed, `nginx`, and how they compare."""
     results: list[dict[str, object]] = []
     nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
@@ -207,6 +212,8 @@ def measure(*, rounds: int, connections: int, seconds: int) -> list[dict[str, ob
             pid = stack.enter_context(running([nginx, "-p", str(folder), "-c", str(config)], nginx_port, SERVER_CORE))
             subjects["nginx"] = (nginx_port, pid)
         for row in ROWS:
+            if only not in row.name:
+                continue
             samples: dict[str, list[dict[str, float]]] = {name: [] for name in subjects}
             for _ in range(rounds):
                 for name, (port, pid) in subjects.items():
@@ -229,6 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--only", default="", help="only the rows whose names hold this")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--origin", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -239,7 +247,9 @@ def main(arguments: list[str] | None = None) -> int:
     if shutil.which("wrk") is None:
         print("skipped: wrk is not installed (apt-get install wrk)", file=sys.stderr)
         return 0
-    results = measure(rounds=options.rounds, connections=options.connections, seconds=options.seconds)
+    results = measure(
+        rounds=options.rounds, connections=options.connections, seconds=options.seconds, only=options.only
+    )
     if options.json:
         print(json.dumps(results))
         return 0

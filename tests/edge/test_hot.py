@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from nearpoint.edge.config import standalone_distribution
 from nearpoint.edge.engine import Edge
 from nearpoint.edge.ids import request_ids
+from nearpoint.wire.filebody import FileBody
 from nearpoint.wire.message import Headers, Request, Response, read_all
 from nearpoint.wire.server import Peer
 
@@ -73,7 +75,7 @@ def test_request_ids_are_unique_and_look_right() -> None:
 
 
 async def test_a_large_body_goes_out_without_being_copied(stage: Any, answer: Any) -> None:
-    data = bytes(range(256)) * 1024
+    data = bytes(range(256)) * 128  # small enough to be kept as it is
     stage.answer = lambda request: answer(data, Cache_Control="max-age=60")
     await stage.open()
     assert [(await stage.get("/a")).body == data for _ in range(4)] == [True] * 4
@@ -81,6 +83,38 @@ async def test_a_large_body_goes_out_without_being_copied(stage: Any, answer: An
     reply = stage.edge.instant("http")(b"GET", b"/a", [(b"Host", b"d111111abcdef8.cloudfront.net")], PEER)
     assert isinstance(reply, tuple)
     assert reply[1] is stage.edge.cache.get(next(iter(stage.edge.cache._entries)), ()).body
+
+
+async def test_a_body_in_a_file_is_sent_as_it_is(stage: Any, answer: Any) -> None:
+    data = bytes(range(256)) * 1024
+    stage.answer = lambda request: answer(data, Cache_Control="max-age=60")
+    await stage.open()
+    assert [(await stage.get("/a")).body == data for _ in range(4)] == [True] * 4
+    assert stage.edge.hot_hits == 2
+    reply = stage.edge.instant("http")(b"GET", b"/a", [(b"Host", b"d111111abcdef8.cloudfront.net")], PEER)
+    assert isinstance(reply, tuple)
+    assert isinstance(reply[1], FileBody)
+    assert reply[1].whole() == data
+    assert (await stage.get("/a", range="bytes=70000-70003")).body == data[70000:70004]
+
+
+async def test_a_large_body_goes_at_the_viewers_pace(stage: Any, answer: Any) -> None:
+    data = random.Random(1).randbytes(6_000_000)
+    stage.answer = lambda request: answer(data, Cache_Control="max-age=60")
+    await stage.open()
+    assert [(await stage.get("/a")).body == data for _ in range(3)] == [True] * 3
+    assert stage.edge.hot_hits == 0
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.edge_port)
+    ask = b"GET /a HTTP/1.1\r\nHost: d111111abcdef8.cloudfront.net\r\n"
+    writer.write(ask + b"\r\n" + ask + b"Connection: close\r\n\r\n")
+    got = bytearray()
+    while chunk := await reader.read(40_000):
+        got += chunk
+        if len(got) < 400_000:
+            await asyncio.sleep(0.01)
+    writer.close()
+    assert got.count(b"HTTP/1.1 200 OK") == 2
+    assert got.count(data) == 2
 
 
 async def test_pipelined_hits_and_misses_stay_in_order(stage: Any, answer: Any) -> None:

@@ -8,7 +8,7 @@ from nearpoint.edge.conditional import Condition, check_conditions, choose_part
 from nearpoint.edge.entry import Entry
 from nearpoint.edge.fill import Fill
 from nearpoint.edge.visit import Answer
-from nearpoint.wire.message import Body, BytesBody, Headers, Request, Response, StreamBody
+from nearpoint.wire.message import Body, Headers, Request, Response, StreamBody
 from nearpoint.wire.ranges import Span, content_range, unsatisfied_range
 
 CACHE_NAME = "nearpoint"
@@ -26,12 +26,11 @@ def from_entry(request: Request, entry: Entry, *, now: float, result: str, note:
     answer = shaped(request, entry.status, entry.headers(), len(entry.body))
     if isinstance(answer, Span):
         part = answer
-        body = entry.body[part.first : part.last + 1]
         answer = Answer(status=206, fields=[*entry.headers(), ("Content-Range", content_range(part, len(entry.body)))])
-        _give(answer, request, BytesBody(body), part.length)
+        _give(answer, request, entry.part(part.first, part.length), part.length)
     elif answer is None:
         answer = Answer(status=entry.status, fields=list(entry.headers()))
-        _give(answer, request, BytesBody(entry.body), len(entry.body))
+        _give(answer, request, entry.part(0, len(entry.body)), len(entry.body))
     answer.result, answer.status_note, answer.age_s = result, note, entry.age_s(now)
     return answer
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from nearpoint.edge.blob import Blob
 from nearpoint.edge.eviction import Item
 from nearpoint.edge.freshness import Freshness
 from nearpoint.edge.key import Key
 from nearpoint.edge.vary import Variance
-from nearpoint.wire.message import Headers
+from nearpoint.wire.message import Body, BytesBody, Headers
 
 Variant = tuple[str | None, ...]
 OVERHEAD_BYTES = 700  # of one entry beside its body and head: measured with tracemalloc on 100,000 entries
@@ -55,7 +56,7 @@ class Entry(Item):
         variant: Variant,
         status: int,
         fields: bytes,
-        body: bytes,
+        body: bytes | Blob,
         freshness: Freshness,
         requested_at: float,
         received_at: float,
@@ -80,6 +81,13 @@ class Entry(Item):
     def headers(self) -> Headers:
         """The stored fields as headers."""
         return Headers(decode_fields(self.fields))
+
+    def part(self, first: int, length: int) -> Body:
+        """Some of the body, ready to be sent."""
+        body = self.body
+        if isinstance(body, Blob):
+            return body.body(first, length)
+        return BytesBody(body if length == len(body) else body[first : first + length])
 
     def age_s(self, now: float) -> int:
         """The Age that goes out (RFC 9111 §4.2.3)."""

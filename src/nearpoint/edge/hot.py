@@ -14,11 +14,13 @@ from nearpoint.edge.entry import Entry, decode_fields, encode_fields
 from nearpoint.edge.key import encoding_class
 from nearpoint.edge.response_headers import ResponseHeaders, apply_response_headers
 from nearpoint.edge.visit import ERROR, HIT, Visit
+from nearpoint.wire.filebody import FileBody
 from nearpoint.wire.framing import reason_phrase
 from nearpoint.wire.message import Headers
 from nearpoint.wire.server import Instant, Peer
 
 JOINED_BYTES_MAX = 16_384  # above it head and body are written as two buffers: no copy of the body
+HOT_BYTES_MAX = 1_048_576  # what is larger is sent at the viewer's pace
 PLACES_MAX = 16  # addresses on the wire that lead to one entry
 VARIED_MAX = 64  # combinations of field values under one address
 _MEMO_MAX = 4_096
@@ -52,6 +54,7 @@ class Ready:
     __slots__ = (
         "_base",
         "_base_304",
+        "body",
         "content_type",
         "entry",
         "etag",
@@ -80,8 +83,10 @@ class Ready:
         headers = Headers(fields)
         self.etag = (headers.get("etag") or "").encode("latin-1") if entry.status == 200 else b""
         self.content_type = (headers.get("content-type") or "-").replace(" ", "%20")
-        self.joined = len(entry.body) <= JOINED_BYTES_MAX
-        self.tail = b"\r\n\r\n" + entry.body if self.joined else b"\r\n\r\n"
+        body = entry.body
+        self.body = body if isinstance(body, bytes) else body.body(0, len(body))
+        self.joined = isinstance(body, bytes) and len(body) <= JOINED_BYTES_MAX
+        self.tail = b"\r\n\r\n" + body if isinstance(body, bytes) and self.joined else b"\r\n\r\n"
         self.until = 0.0
         self.head = b""
         self.head_304 = b""
@@ -122,6 +127,8 @@ def hot_names(visit: Visit, entry: Entry) -> list[str] | None:
     if policy is not None and (not policy.fixed or "date" in policy.removed):
         return None
     if not request.target.startswith("/") or len(request.target) > URL_BYTES_MAX:
+        return None
+    if len(entry.body) > HOT_BYTES_MAX:
         return None
     error = visit.distribution.errors.get(entry.status)
     if error is not None and error.page_path is not None:
@@ -261,7 +268,7 @@ class HotPaths:
 
         def answer(
             method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], peer: Peer
-        ) -> bytes | Sequence[bytes] | None:
+        ) -> bytes | Sequence[bytes | FileBody] | None:
             if method != b"GET" and method != b"HEAD":  # noqa: PLR1714 - twice as fast as `in`
                 return None
             names = self._names
@@ -332,6 +339,6 @@ class HotPaths:
                 return b"".join((ready.head, request_id, b"\r\n\r\n"))
             if ready.joined:
                 return b"".join((ready.head, request_id, ready.tail))
-            return (b"".join((ready.head, request_id, b"\r\n\r\n")), entry.body)
+            return (b"".join((ready.head, request_id, b"\r\n\r\n")), ready.body)
 
         return answer

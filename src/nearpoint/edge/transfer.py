@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from nearpoint.edge.answers import Fields, passed_fields, result_word
+from nearpoint.edge.blob import Blob
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.cache import MemoryCache
 from nearpoint.edge.collapse import Filling, Flight, Landing, Private, Stored, Trouble
@@ -247,14 +248,14 @@ class Transfer:
         answer.status_note = f"{reply.how}; detail={why.value}"
         return Private(answer=answer, why=why)
 
-    def _entry(self, reply: _Reply, verdict: Keep, body: bytes) -> Entry:
+    def _entry(self, reply: _Reply, verdict: Keep, body: bytes | Blob) -> Entry:
         return Entry(
             key=reply.visit.key,
             variance=verdict.variance,
             variant=variant_of(verdict.variance, reply.forwarded),
             status=reply.status,
             fields=encode_fields(reply.fields),
-            body=body,
+            body=Blob.held(body) if isinstance(body, bytes) else body,
             freshness=verdict.freshness,
             requested_at=reply.requested_at,
             received_at=reply.received_at,

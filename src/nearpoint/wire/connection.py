@@ -20,6 +20,8 @@ import structlog
 
 from nearpoint.wire import framing as wire_framing
 from nearpoint.wire.exchange import Peer, RequestBodyError, ServerExchange
+from nearpoint.wire.filebody import FileBody, SpanBody
+from nearpoint.wire.filesend import FileSender, PeerGoneError
 from nearpoint.wire.guard import Fault
 from nearpoint.wire.inbound import InboundBody
 from nearpoint.wire.intake import Intake
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger("nearpoint.wire")
 
 _WRITE_HIGH_BYTES = 262_144
+_FULL_BLOCK_BYTES = 16_384  # read and handed to the transport where the socket takes no more
 
 
 class Connection(Intake):
@@ -39,6 +42,7 @@ class Connection(Intake):
 
     __slots__ = (
         "_active",
+        "_files",
         "_instant",
         "_lingering",
         "_task",
@@ -56,6 +60,7 @@ class Connection(Intake):
         self._active: ServerExchange | None = None  # whose answer is being made
         self._task: asyncio.Task[None] | None = None
         self._lingering = False
+        self._files: FileSender | None = None
         self._write_paused = False
         self._write_waiter: asyncio.Future[None] | None = None
         self._write_since = 0.0
@@ -78,6 +83,8 @@ class Connection(Intake):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
         self._deaf = True
+        if self._files is not None:
+            self._files.detach()
         self._parser = None
         self._queue.clear()
         self._pending = b""
@@ -118,22 +125,52 @@ class Connection(Intake):
         if reply is None:
             return False
         if exchange is not None and (exchange.http10 or not exchange.keep_alive):
-            self._out.extend(_with_connection(reply, b"keep-alive" if exchange.keep_alive else b"close"))
+            reply = _with_connection(reply, b"keep-alive" if exchange.keep_alive else b"close")
+            if type(reply[-1]) is FileBody:
+                self._send_reply(reply)
+            else:
+                self._out.extend(reply)  # type: ignore[arg-type]
             if not exchange.keep_alive:
                 self._flush()
                 self._deaf = True
                 self._transport.close()
         elif isinstance(reply, bytes):
             self._out.append(reply)
+        elif type(reply[-1]) is FileBody:
+            self._send_reply(reply)
         else:
-            self._out.extend(reply)
+            self._out.extend(reply)  # type: ignore[arg-type]
         return True
+
+    def _send_reply(self, reply: Sequence[bytes | FileBody]) -> None:
+        """Write a prebuilt answer whose body lies in a file, after what has been prepared before it."""
+        *parts, body = reply
+        assert type(body) is FileBody
+        self._out.extend(parts)  # type: ignore[arg-type]
+        if self.peer.scheme != "http":
+            self._out.append(body.whole())
+            return
+        head = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+        self._out = []
+        self._since = self._server.ticker.now
+        try:
+            sent = self._sender.send(head, body)
+            if sent < body.length:
+                self._transport.write(body.block(sent, body.length))
+        except (OSError, PeerGoneError):
+            self._abort()
+
+    @property
+    def _sender(self) -> FileSender:
+        if self._files is None:
+            self._files = FileSender(self._transport)
+        return self._files
 
     def _flush(self) -> None:
         out = self._out
         if len(out) == 1:
             self._transport.write(out[0])
-        else:
+        elif out:
             self._transport.writelines(out)
         self._out = []
         self._since = self._server.ticker.now
@@ -191,6 +228,8 @@ class Connection(Intake):
         except asyncio.CancelledError:
             self._abort()
             raise
+        except PeerGoneError:
+            self._abort()
         except Exception as error:
             self._failed(exchange, error)
         self._finish(exchange)
@@ -239,10 +278,14 @@ class Connection(Intake):
             head = self._head(exchange, response, length, framing)
             exchange.head_sent = True
             transport = self._transport
-            transport.write(head)
             if exchange.method == b"HEAD" or response.status in (204, 304):
+                transport.write(head)
                 return
             left = length
+            if left is not None and self.peer.scheme == "http" and isinstance(body, SpanBody):
+                await self._write_spans(head, body, left)
+                return
+            transport.write(head)
             async for data in body:
                 if not data:
                     continue
@@ -262,6 +305,42 @@ class Connection(Intake):
                 transport.write(wire_framing.LAST_CHUNK)
         finally:
             await body.close()
+
+    async def _write_spans(self, head: bytes, body: SpanBody, left: int) -> None:
+        """Write a body of `left` bytes, what lies in files without reading it."""
+        transport = self._transport
+        async for data in body.spans():
+            size = data.length if isinstance(data, FileBody) else len(data)
+            left -= size
+            if left < 0:
+                raise ValueError(f"a body {-left} bytes longer than its length")
+            if isinstance(data, FileBody):
+                await self._write_file(head, data)
+            else:
+                transport.writelines((head, data))
+                if self._write_paused:
+                    await self._writable()
+            head = b""
+        if left:
+            raise ValueError(f"a body {left} bytes short of its length")
+
+    async def _write_file(self, head: bytes, body: FileBody) -> None:
+        transport = self._transport
+        sent = 0
+        while sent < body.length:
+            taken = self._sender.send(head, body, sent)
+            head = b""
+            sent += taken
+            if taken or sent == body.length:
+                continue
+            # The socket is full: what the transport is given now, it tells when that has gone.
+            block = body.block(sent, _FULL_BLOCK_BYTES)
+            sent += len(block)
+            transport.set_write_buffer_limits(high=0)
+            transport.write(block)
+            if self._write_paused:
+                await self._writable()
+            transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
 
     async def _writable(self) -> None:
         self._write_waiter = self._server.loop.create_future()
@@ -435,8 +514,9 @@ def default_error(status: int, reason: str) -> Response:
     return Response(status, Headers([("Content-Type", "text/plain; charset=utf-8")]), text.encode("ascii", "replace"))
 
 
-def _with_connection(reply: bytes | Sequence[bytes], option: bytes) -> list[bytes]:
+def _with_connection(reply: bytes | Sequence[bytes | FileBody], option: bytes) -> list[bytes | FileBody]:
     """A prebuilt reply with a Connection field after its status line."""
-    whole = reply if isinstance(reply, bytes) else b"".join(reply)
-    line, _, rest = whole.partition(b"\r\n")
-    return [line + b"\r\nConnection: " + option + b"\r\n", rest]
+    first, *rest = (reply,) if isinstance(reply, bytes) else reply
+    assert isinstance(first, bytes)
+    line, _, more = first.partition(b"\r\n")
+    return [line + b"\r\nConnection: " + option + b"\r\n" + more, *rest]

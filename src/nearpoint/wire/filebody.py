@@ -1,4 +1,4 @@
-"""A body that lies in an open file: the kernel carries it to a plain socket by itself, others read it block by block."""
+"""A body that lies in an open file: the kernel carries it to a plain socket, others read it block by block."""
 
 from __future__ import annotations
 

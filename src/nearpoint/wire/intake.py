@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 # A read that holds many heads is fed to the parser in slices, so that the queue can fill and reading pause.
 _SLICE_BYTES = 4_096
+# Heads that the hook has answered, byte for byte: what they were parsed to. Shared by a server's connections.
+_KNOWN_BYTES_MAX = 2_048
+_KNOWN_MAX = 2_048
 _HOSTS_MAX = 1_024
 _good_hosts: set[bytes] = set()
 
@@ -36,11 +39,14 @@ class Intake(asyncio.Protocol):
     """Reads requests from one connection."""
 
     __slots__ = (
+        "_between",
         "_deaf",
         "_fed_bytes",
         "_headers",
+        "_hot",
         "_in_head",
         "_incoming",
+        "_known",
         "_last",
         "_lost",
         "_out",
@@ -57,6 +63,9 @@ class Intake(asyncio.Protocol):
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._known = server.known_heads
+        self._between = True  # the parser has seen the end of a message, and nothing of the next
+        self._hot: tuple[bytes, bytes, list[tuple[bytes, bytes]]] | None = None  # the last one the hook answered
         self._parser: Any = httptools.HttpRequestParser(self)
         self._transport: Any = None
         self._target = b""
@@ -118,6 +127,10 @@ class Intake(asyncio.Protocol):
         if self._pending:
             self._pending += data
             return
+        known = self._known.get(data)
+        if known is not None and self._between and not self._last and self._my_turn() and self._answer_at_once(*known):
+            self._flush()
+            return
         if len(data) > _SLICE_BYTES and data.count(b"\r\n\r\n") > self._server.limits.pipelined_max:
             self._pending = data
             self._pump()
@@ -127,6 +140,8 @@ class Intake(asyncio.Protocol):
     def _feed(self, data: bytes) -> None:
         self._fed_bytes += len(data)
         incoming = self._incoming
+        fresh = self._between
+        self._hot = None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -139,6 +154,8 @@ class Intake(asyncio.Protocol):
             self._broken(error)
         if self._out:
             self._flush()
+        if self._hot is not None and fresh and self._between and len(data) <= _KNOWN_BYTES_MAX:
+            self._remember(data, self._hot)
         if self._target:
             limits = self._server.limits
             if not self._in_head:
@@ -151,6 +168,13 @@ class Intake(asyncio.Protocol):
             incoming.raw_bytes += len(data)
             if incoming.raw_bytes > CHUNK_OVERHEAD_BYTES_MAX + 9 * incoming.received_bytes:
                 self._break_body(incoming, RequestBodyError(400, "too much chunk framing"))
+
+    def _remember(self, data: bytes, head: tuple[bytes, bytes, list[tuple[bytes, bytes]]]) -> None:
+        """Whoever sends exactly these bytes between two messages asks exactly this."""
+        if data.find(b"\r\n\r\n") == len(data) - 4 and data.startswith(head[0]) and data.count(b"HTTP/") == 1:
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            self._known[data] = head
 
     def _pump(self) -> None:
         """Feed what waits, slice by slice, as long as there is room for requests."""
@@ -172,6 +196,9 @@ class Intake(asyncio.Protocol):
                 self._transport.pause_reading()
             else:
                 self._transport.resume_reading()
+
+    def on_message_begin(self) -> None:
+        self._between = False
 
     def on_url(self, part: bytes) -> None:
         self._target = self._target + part if self._target else part
@@ -197,6 +224,7 @@ class Intake(asyncio.Protocol):
         self._fed_bytes = 0
         if self._plain(method, target, headers):
             if self._my_turn() and self._answer_at_once(method, target, headers):
+                self._hot = (method, target, headers)
                 return
             self._enqueue(ServerExchange(method, target, headers))
             return
@@ -223,6 +251,7 @@ class Intake(asyncio.Protocol):
             exchange.body.feed(data)
 
     def on_message_complete(self) -> None:
+        self._between = True
         exchange = self._incoming
         self._headers = []  # trailer fields, which nobody asked for
         if exchange is None or exchange.body is None:
@@ -264,10 +293,12 @@ class Intake(asyncio.Protocol):
         """True for the common request that needs no closer look: HTTP/1.1, one good Host, no body, kept alive."""
         host = None
         for name, value in headers:
-            if name.lower() in FRAMING:
-                if host is not None or name.lower() != b"host":
+            low = name.lower()
+            if low in FRAMING:
+                if low == b"host" and host is None:
+                    host = value
+                elif low != b"connection" or value.lower() != b"keep-alive" or self._parser.get_http_version() != "1.1":
                     return False
-                host = value
         if host is None or target[0] != 0x2F or b"#" in target or method == b"CONNECT":
             return False
         if host not in _good_hosts:

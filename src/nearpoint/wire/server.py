@@ -17,6 +17,7 @@ from typing import Protocol
 from nearpoint.wire.connection import Connection, default_error
 from nearpoint.wire.dates import http_date
 from nearpoint.wire.exchange import Peer, RequestBodyError
+from nearpoint.wire.filebody import FileBody
 from nearpoint.wire.http2_negotiate import Negotiated
 from nearpoint.wire.limits import Limits
 from nearpoint.wire.message import Exchange, Response
@@ -33,14 +34,15 @@ class Instant(Protocol):
 
     Called only for requests without a body, in their turn. `headers` are as received: names in any case, values
     perhaps with white space at the end. Returns the complete response (status line, header block, body; HEAD without
-    body; no Connection field, which the server adds where it is due) or None to let the handler answer. For HTTP/2 the
+    body; no Connection field, which the server adds where it is due) or None to let the handler answer. The first of
+    several pieces holds the whole status line; the last may lie in a file. For HTTP/2 the
     head is translated line by line; a first piece that ends within the head and comes again is translated only once.
     `headers` may be shared between requests: not to be changed.
     """
 
     def __call__(
         self, method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], peer: Peer
-    ) -> bytes | Sequence[bytes] | None: ...
+    ) -> bytes | Sequence[bytes | FileBody] | None: ...
 
 
 class Served(Protocol):
@@ -77,6 +79,7 @@ class Server:
         self.limits = limits if limits is not None else Limits()
         self.instant = instant
         self.draining = False
+        self.known_heads: dict[bytes, tuple[bytes, bytes, list[tuple[bytes, bytes]]]] = {}
         self.date = ""
         self.loop: asyncio.AbstractEventLoop
         self.ticker = Ticker(self.limits.tick_s, self._tick)
