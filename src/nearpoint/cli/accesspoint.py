@@ -83,7 +83,7 @@ def _show(settings: Settings, found: list[Capabilities]) -> None:
         cells = []
         for one in open_stores:
             finding = next((each for each in one.findings if each.feature == name), None)
-            detail = "" if finding is None or finding.verdict == "yes" else f" {escape(finding.detail)}"
+            detail = "" if finding is None or not finding.detail else f" {escape(finding.detail)}"
             cells.append("[dim]not tried[/]" if finding is None else marks[finding.verdict] + detail)
         features.add_row(name, *cells)
     results.print(features)

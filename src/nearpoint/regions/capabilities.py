@@ -15,22 +15,18 @@ from typing import Literal
 from urllib.parse import quote
 
 from nearpoint.regions.digests import KINDS, digest
+from nearpoint.regions.scratch import Answer, Scratch
 from nearpoint.regions.store import Store
-from nearpoint.wire.client import Timeouts, UpstreamError
-from nearpoint.wire.dates import parse_http_date
-from nearpoint.wire.message import BodyTooLargeError, Headers, Response, read_all
+from nearpoint.wire.client import UpstreamError
 
 PREFIX = ".nearpoint-probe/"
 SKEW_S_MAX = 900.0  # a signature is refused beyond it (S3 API Reference, RequestTimeTooSkewed)
-CLEAN_UP_S = 5.0
-ANSWER_BYTES_MAX = 1_048_576
 
 Access = Literal["read-write", "read-only", "none"]
 Verdict = Literal["yes", "no", "unknown"]
 
 _BODY = bytes(range(32, 96))
 _OTHER = b"another content, longer than the first one was: " * 2
-_CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,100})</Code>")
 _UPLOAD_ID = re.compile(rb"<UploadId>([^<]{1,2000})</UploadId>")
 _STATUS = re.compile(rb"<Status>(Enabled|Suspended)</Status>")
 _TAGGING = b"<Tagging><TagSet><Tag><Key>probe</Key><Value>a b</Value></Tag></TagSet></Tagging>"
@@ -79,24 +75,10 @@ WRITE_FEATURES = (
     "checksums",
     "checksum verification",
     "attributes",
+    "copies",
     "tagging",
     "multipart",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    headers: Headers
-    body: bytes
-
-    @property
-    def code(self) -> str:
-        found = _CODE.search(self.body)
-        return found[1].decode() if found else ""
-
-    def __str__(self) -> str:
-        return f"{self.status} {self.code}".strip()
 
 
 async def probe(
@@ -106,21 +88,16 @@ async def probe(
 
     `token` makes the scratch keys unique. Never raises for what the store does or fails to do.
     """
-    return await _Probe(store, bucket, f"{PREFIX}{token}/", clock, timeout_s).run()
+    scratch = Scratch(store, bucket, f"{PREFIX}{token}/", clock=clock, timeout_s=timeout_s)
+    return await _Probe(store, scratch, timeout_s).run()
 
 
 class _Probe:
-    def __init__(self, store: Store, bucket: str, prefix: str, clock: Callable[[], datetime], timeout_s: float) -> None:
+    def __init__(self, store: Store, scratch: Scratch, timeout_s: float) -> None:
         self._store = store
-        self._bucket = bucket
-        self._prefix = prefix
-        self._clock = clock
+        self._scratch = scratch
         self._timeout_s = timeout_s
-        self._timeouts = Timeouts(connect_s=min(3.0, timeout_s), read_s=timeout_s)
-        self._skew_s: float | None = None
         self._findings: dict[str, Finding] = {}
-        self._written: set[tuple[str, str]] = set()  # names and version ids of what was or may have been written
-        self._uploads: dict[str, str] = {}  # keys of uploads under way by id
 
     async def run(self) -> Capabilities:
         access: Access = "none"
@@ -135,7 +112,7 @@ class _Probe:
         except UpstreamError as error:
             problem = f"cannot be reached: {error}"
         finally:
-            left = await self._clean_up()
+            left = await self._scratch.clean_up()
         if left:
             problem = f"{problem}; {left}" if problem else left
         features = (
@@ -144,72 +121,28 @@ class _Probe:
         late = f"not found out within {self._timeout_s:g} s"
         return Capabilities(
             region=self._store.region,
-            bucket=self._bucket,
+            bucket=self._scratch.bucket,
             endpoint=self._store.spec.endpoint,
             access=access,
             problem=problem,
-            clock_skew_s=self._skew_s,
+            clock_skew_s=self._scratch.clock_skew_s,
             findings=tuple(
                 self._findings.get(name) or Finding(feature=name, verdict="unknown", detail=late) for name in features
             ),
         )
 
-    async def _ask(
-        self,
-        method: str,
-        name: str | None = None,
-        query: str = "",
-        headers: Sequence[tuple[str, str]] = (),
-        body: bytes = b"",
-    ) -> _Answer:
-        """One request about the bucket, or about the scratch object `name`."""
-        key = None if name is None else self._prefix + name
-        fields = Headers(headers)
-        response: Response = await self._store.send(
-            method, self._bucket, key, query=query, headers=fields, body=body, timeouts=self._timeouts
-        )
-        try:
-            data = await read_all(response.body, ANSWER_BYTES_MAX)
-        except BodyTooLargeError:
-            data = b""
-        finally:
-            await response.body.close()
-        self._take_time(response.headers)
-        return _Answer(response.status, response.headers, data)
-
-    async def _put(self, name: str, headers: Sequence[tuple[str, str]] = (), body: bytes = _BODY) -> _Answer:
-        return await self._write("PUT", name, "", headers, body)
-
-    async def _write(
-        self, method: str, name: str, query: str, headers: Sequence[tuple[str, str]], body: bytes
-    ) -> _Answer:
-        """A request that makes an object, or may have made it."""
-        try:
-            answer = await self._ask(method, name, query, headers, body)
-        except BaseException:
-            self._written.add((name, ""))
-            raise
-        if answer.status < 300 or answer.status >= 500:
-            version = answer.headers.get("x-amz-version-id") or ""
-            self._written.add((name, "" if version == "null" else version))
-        return answer
-
-    def _take_time(self, headers: Headers) -> None:
-        date = parse_http_date(headers.get("date") or "")
-        if date is not None:
-            seconds = (date - self._clock()).total_seconds()
-            # A Date has whole seconds, cut off: up to one second behind is no skew.
-            self._skew_s = 0.0 if -1.5 <= seconds <= 0.5 else float(round(seconds))
-
     def _found(self, feature: str, yes: bool, detail: str = "") -> None:
         self._findings[feature] = Finding(feature=feature, verdict="yes" if yes else "no", detail=detail)
 
+    async def _put(self, name: str, headers: Sequence[tuple[str, str]] = (), body: bytes = _BODY) -> Answer:
+        return await self._scratch.put(name, headers, body)
+
     async def _find_access(self) -> tuple[Access, str]:
-        head = await self._ask("HEAD")
+        head = await self._scratch.ask("HEAD")
         if head.status == 404:
-            return "none", f"there is no bucket {self._bucket}"
+            return "none", f"there is no bucket {self._scratch.bucket}"
         if head.status >= 500 or head.status in (301, 307):
-            return "none", f"HEAD {self._bucket} was answered {head}"
+            return "none", f"HEAD {self._scratch.bucket} was answered {head}"
         put = await self._put(
             "object", [("Content-Type", "text/x-probe"), ("Cache-Control", "max-age=7"), ("x-amz-meta-probe", "a b")]
         )
@@ -217,10 +150,14 @@ class _Probe:
             return "read-write", ""
         if head.status == 200 and put.status in (401, 403, 405):
             return "read-only", ""
-        said = await self._ask("GET", query="list-type=2&max-keys=1")  # HEAD has no words for what is wrong
+        said = await self._scratch.ask("GET", query="list-type=2&max-keys=1")  # HEAD has no words for what is wrong
         if said.status == 200:
             return "read-only", ""
-        why = "" if self._skew_s is None or abs(self._skew_s) < 60 else f" (clocks differ by {self._skew_s:+.0f} s)"
+        why = (
+            ""
+            if self._scratch.clock_skew_s is None or abs(self._scratch.clock_skew_s) < 60
+            else f" (clocks differ by {self._scratch.clock_skew_s:+.0f} s)"
+        )
         return "none", f"was answered {said if said.code else put}{why}"
 
     async def _find_features(self, access: Access) -> None:
@@ -235,10 +172,11 @@ class _Probe:
                 "checksums": self._checksums,
                 "checksum verification": self._verification,
                 "attributes": self._attributes,
+                "copies": self._copies,
                 "tagging": self._tagging,
                 "multipart": self._multipart,
             }
-        skew_s = self._skew_s
+        skew_s = self._scratch.clock_skew_s
         if skew_s is not None:
             self._found("clock", abs(skew_s) < SKEW_S_MAX, f"{skew_s:+.0f} s" if skew_s else "")
         else:
@@ -254,11 +192,14 @@ class _Probe:
             self._findings[feature] = Finding(feature=feature, verdict="unknown", detail=str(error))
 
     async def _listing(self) -> None:
-        answer = await self._ask("GET", query=f"list-type=2&max-keys=2&prefix={self._prefix.replace('/', '%2F')}")
-        self._found("listing", answer.status == 200, "" if answer.status == 200 else str(answer))
+        answer = await self._scratch.ask(
+            "GET", query=f"list-type=2&max-keys=2&prefix={self._scratch.prefix.replace('/', '%2F')}"
+        )
+        counted = b"<KeyCount>" in answer.body
+        self._found("listing", answer.status == 200 and counted, "" if counted else f"answers {answer}, no KeyCount")
 
     async def _versioning(self) -> None:
-        answer = await self._ask("GET", query="versioning")
+        answer = await self._scratch.ask("GET", query="versioning")
         if answer.status != 200:
             self._found("versioning", False, f"answers {answer}")
             return
@@ -287,9 +228,9 @@ class _Probe:
         self._found("conditional replace", right.status == 200, _said(right, 200, ""))
 
     async def _conditional_read(self) -> None:
-        etag = (await self._ask("HEAD", "object")).headers.get("etag") or ""
-        same = await self._ask("GET", "object", "", [("If-None-Match", etag)])
-        other = await self._ask("GET", "object", "", [("If-Match", _NO_TAG)])
+        etag = (await self._scratch.ask("HEAD", "object")).headers.get("etag") or ""
+        same = await self._scratch.ask("GET", "object", "", [("If-None-Match", etag)])
+        other = await self._scratch.ask("GET", "object", "", [("If-Match", _NO_TAG)])
         wrong = [_said(same, 304, "If-None-Match is ignored"), _said(other, 412, "If-Match is ignored")]
         self._found("conditional read", not any(wrong), "; ".join(filter(None, wrong)))
 
@@ -297,7 +238,7 @@ class _Probe:
         await self._put("range", [("x-amz-checksum-crc32", digest("CRC32", _BODY))])
         mode = ("x-amz-checksum-mode", "ENABLED")
         for asked, first, last in (("10-19", 10, 19), ("-4", len(_BODY) - 4, len(_BODY) - 1), ("60-", 60, 63)):
-            answer = await self._ask("GET", "range", "", [("Range", f"bytes={asked}"), mode])
+            answer = await self._scratch.ask("GET", "range", "", [("Range", f"bytes={asked}"), mode])
             part = _BODY[first : last + 1]
             described = answer.headers.get("content-range") == f"bytes {first}-{last}/{len(_BODY)}"
             if answer.status != 206 or answer.body != part or not described:
@@ -307,26 +248,29 @@ class _Probe:
             if stated not in (None, digest("CRC32", part)):
                 self._found("ranges", False, "a part carries the checksum of the whole, which clients refuse")
                 return
-        beyond = await self._ask("GET", "range", "", [("Range", "bytes=1000-")])
+        beyond = await self._scratch.ask("GET", "range", "", [("Range", "bytes=1000-")])
         self._found("ranges", beyond.status == 416, _said(beyond, 416, "a range beyond the end is not refused"))
 
     async def _metadata(self) -> None:
-        headers = (await self._ask("HEAD", "object")).headers
+        headers = (await self._scratch.ask("HEAD", "object")).headers
         wanted = {"content-type": "text/x-probe", "x-amz-meta-probe": "a b", "cache-control": "max-age=7"}
         lost = [name for name, value in wanted.items() if headers.get(name) != value]
-        self._found("metadata", not lost, f"loses {', '.join(lost)}" if lost else "")
+        # Clients show the names as they arrive; S3 sends them in lower case.
+        changed = not lost and not any(name.endswith("-meta-probe") for name, _ in headers)
+        detail = f"loses {', '.join(lost)}" if lost else "names come back in other case" if changed else ""
+        self._found("metadata", not lost, detail)
 
     async def _checksums(self) -> None:
         async def keeps(kind: str) -> bool:
             name, value = f"x-amz-checksum-{kind.lower()}", digest(kind, _BODY)
             await self._put(f"checksum-{kind}", [(name, value)])
-            head = await self._ask("HEAD", f"checksum-{kind}", "", [("x-amz-checksum-mode", "ENABLED")])
+            head = await self._scratch.ask("HEAD", f"checksum-{kind}", "", [("x-amz-checksum-mode", "ENABLED")])
             return head.headers.get(name) == value
 
         kept = await asyncio.gather(*(keeps(kind) for kind in KINDS))
         kinds = [kind for kind, is_kept in zip(KINDS, kept, strict=True) if is_kept]
         missing = [kind for kind in KINDS if kind not in kinds]
-        self._found("checksums", not missing, f"gives back {', '.join(kinds) or 'none'}")
+        self._found("checksums", not missing, f"gives back {', '.join(kinds) or 'none'}" if missing else "")
 
     async def _verification(self) -> None:
         wrong = await self._put("wrong", [("x-amz-checksum-crc32", digest("CRC32", _OTHER))])
@@ -336,69 +280,59 @@ class _Probe:
     async def _attributes(self) -> None:
         await self._put("attributes", [("x-amz-checksum-crc32", digest("CRC32", _BODY))])
         asked = [("x-amz-object-attributes", "ETag,ObjectSize,Checksum")]
-        answer = await self._ask("GET", "attributes", "attributes", asked)
+        answer = await self._scratch.ask("GET", "attributes", "attributes", asked)
         if answer.status != 200 or b"<ObjectSize>64<" not in answer.body:
             self._found("attributes", False, f"answers {answer}")
         else:
             complete = digest("CRC32", _BODY).encode() in answer.body
             self._found("attributes", complete, "" if complete else "without checksums")
 
+    async def _copies(self) -> None:
+        source = quote(f"/{self._scratch.bucket}/{self._scratch.prefix}object")
+        done = await self._scratch.write("PUT", "copied", "", [("x-amz-copy-source", source)], b"")
+        got = await self._scratch.ask("GET", "copied")
+        same = done.status == 200 and not done.code and got.body == _BODY
+        more = sorted({name.lower() for name, _ in got.headers if "x-amz-meta-" in name.lower()} - {"x-amz-meta-probe"})
+        detail = f"adds {', '.join(more)}" if more else ""
+        self._found("copies", same, detail if same else f"answers {done}")
+
     async def _tagging(self) -> None:
         await self._put("tagged")
-        put = await self._ask("PUT", "tagged", "tagging", [("Content-Type", "application/xml")], _TAGGING)
+        put = await self._scratch.ask("PUT", "tagged", "tagging", [("Content-Type", "application/xml")], _TAGGING)
         if put.status not in (200, 204):
             self._found("tagging", False, f"answers {put}")
             return
-        got = await self._ask("GET", "tagged", "tagging")
+        got = await self._scratch.ask("GET", "tagged", "tagging")
+        content = await self._scratch.ask("GET", "tagged")
+        if content.body != _BODY:  # a store that knows no tags may take them for the object's new content
+            self._found("tagging", False, "tags overwrite the object")
+            return
         kept = b"<Key>probe</Key>" in got.body and b"<Value>a b</Value>" in got.body
         self._found("tagging", kept, "" if kept else "tags are lost")
 
     async def _multipart(self) -> None:
-        made = await self._ask("POST", "parts", "uploads")
+        made = await self._scratch.ask("POST", "parts", "uploads")
         found = _UPLOAD_ID.search(made.body)
         if made.status != 200 or found is None:
             self._found("multipart", False, f"answers {made}")
             return
         upload_id = found[1].decode("latin-1")
-        self._uploads[upload_id] = "parts"
+        self._scratch.upload_begins(upload_id, "parts")
         quoted = quote(upload_id, safe="")
-        part = await self._ask("PUT", "parts", f"partNumber=1&uploadId={quoted}", (), _BODY)
+        part = await self._scratch.ask("PUT", "parts", f"partNumber=1&uploadId={quoted}", (), _BODY)
         etag = (part.headers.get("etag") or "").replace('"', "&quot;")
         document = (
             f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>"
             "</CompleteMultipartUpload>"
         )
-        done = await self._write("POST", "parts", f"uploadId={quoted}", (), document.encode("latin-1"))
-        whole = done.status == 200 and not done.code and (await self._ask("GET", "parts")).body == _BODY
+        done = await self._scratch.write("POST", "parts", f"uploadId={quoted}", (), document.encode("latin-1"))
+        whole = done.status == 200 and not done.code and (await self._scratch.ask("GET", "parts")).body == _BODY
         if whole:
-            del self._uploads[upload_id]
+            self._scratch.upload_ends(upload_id)
         self._found("multipart", whole, "" if whole else f"completing is answered {done}")
 
-    async def _clean_up(self) -> str:
-        """Remove what was written; a sentence when something stays."""
 
-        async def remove(method: str, name: str, query: str) -> bool:
-            try:
-                return (await self._ask(method, name, query)).status in (200, 204, 404)
-            except UpstreamError:
-                return False
-
-        removals = [
-            remove("DELETE", name, f"versionId={quote(version, safe='')}" if version else "")
-            for name, version in self._written
-        ]
-        removals += [
-            remove("DELETE", name, f"uploadId={quote(upload_id, safe='')}") for upload_id, name in self._uploads.items()
-        ]
-        try:
-            async with asyncio.timeout(CLEAN_UP_S):
-                gone = await asyncio.gather(*removals)
-        except TimeoutError:
-            gone = [False]
-        return "" if all(gone) else f"scratch objects may have stayed below {self._prefix}"
-
-
-def _said(answer: _Answer, wanted: int, ignored: str) -> str:
+def _said(answer: Answer, wanted: int, ignored: str) -> str:
     """What to say of an answer: nothing when it is the wanted one, `ignored` when it is a success."""
     if answer.status == wanted:
         return ""
