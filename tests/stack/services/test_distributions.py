@@ -127,6 +127,11 @@ MRAP: dict[str, Any] = {
         (_set("DefaultRootObject", "/index.html"), "InvalidArgument", "DefaultRootObject"),
         (_set("CustomErrorResponses", [{"ErrorCode": 418}]), "InvalidArgument", "ErrorCode"),
         (_set("CustomErrorResponses", [{"ErrorCode": 404, "ResponseCode": 200}]), "InvalidArgument", "go together"),
+        (
+            _set("CustomErrorResponses", [{"ErrorCode": 404, "ResponseCode": 302, "ResponsePagePath": "/a"}]),
+            "InvalidResponseCode",
+            "answered with",
+        ),
     ],
 )
 def test_refused_configurations(config: dict[str, Any], change: Any, code: str, text: str) -> None:

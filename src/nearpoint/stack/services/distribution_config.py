@@ -338,3 +338,5 @@ def _check_error_responses(responses: list[dict[str, Any]]) -> None:
     for response in responses:
         if bool(response.get("ResponsePagePath")) != ("ResponseCode" in response):
             raise _refuse("InvalidArgument", "ResponsePagePath and ResponseCode go together.")
+        if response.get("ResponseCode", 200) not in (200, *ERROR_CODES):
+            raise _refuse("InvalidResponseCode", "The parameter ResponseCode is none that can be answered with.")
