@@ -201,13 +201,11 @@ class Stack:
             echo "hello from s3 bucket {name}-ireland" | aws s3 cp - s3://{name}-ireland/index.html
             """,
         )
-        self.url = self.output("Url")
-        self.arn = self.output("AccessPointArn")
-
-    def output(self, key: str) -> str:
-        query = f"Stacks[0].Outputs[?OutputKey=='{key}'].OutputValue"
-        describe = f"aws cloudformation describe-stacks --region us-east-1 --stack-name {self.name}"
-        return self.world.shell("us-east-1", f'{describe} --query "{query}" --output text').strip()
+        query = "Stacks[0].Outputs[?OutputKey=='Url' || OutputKey=='AccessPointArn'].OutputValue"
+        describe = f"aws cloudformation describe-stacks --region us-east-1 --stack-name {name}"
+        outputs = world.shell("us-east-1", f'{describe} --query "{query}" --output text').split()
+        [self.url] = [each for each in outputs if each.startswith("https://")]
+        [self.arn] = [each for each in outputs if each.startswith("arn:")]
 
     def hello(self, region: str) -> str:
         """What the region's bucket says."""

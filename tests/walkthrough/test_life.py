@@ -74,7 +74,7 @@ def test_a_world_ends_and_comes_back(tmp_path: Path, new_world_at: Any, new_app:
     wait_gone(processes)
     assert_closed(ports)
     world.up()
-    assert world.settings["ports"] == ports
+    assert world.settings["ports"] == ports  # programs that were told an address keep it
     assert_whole(app)
 
     # Everything killed at once.
@@ -95,7 +95,7 @@ def test_a_world_ends_and_comes_back(tmp_path: Path, new_world_at: Any, new_app:
     assert_whole(app)
 
 
-@pytest.mark.parametrize("after_s", [0.0, 0.4, 0.8, 1.2])
+@pytest.mark.parametrize("after_s", [0.0, 0.6])
 def test_down_while_it_starts(tmp_path: Path, new_world: Any, after_s: float) -> None:
     starting = subprocess.Popen(
         [sys.executable, "-m", "nearpoint", "up", "--data", new_world.data], stderr=subprocess.DEVNULL

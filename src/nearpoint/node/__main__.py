@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ log = structlog.get_logger("nearpoint.node")
 
 DRAIN_S = 5.0
 REPORT_EVERY_S = 0.5
+MEASURED_WAIT_S = 3.0
 
 
 def _now() -> datetime:
@@ -103,6 +105,14 @@ class Node:
         await self.client.close()
 
 
+async def _measured(locations: Sequence[Location]) -> None:
+    """Wait, though not for long, until every location knows how far the regions are: its choices are right then."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + MEASURED_WAIT_S
+    while loop.time() < until and not all(each.access_point.is_measured for each in locations):  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+
+
 async def main(child: Child) -> None:
     node = Node(child.config)
     node.follower.load_cached()
@@ -120,6 +130,7 @@ async def main(child: Child) -> None:
             await server.start(child.listener(f"node.{location.name}.{scheme}"))
             servers.append(server)
         tasks.append(asyncio.create_task(location.access_point.run()))
+    await _measured(node.locations)
     child.ready()
 
     async def report() -> None:
