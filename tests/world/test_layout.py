@@ -80,7 +80,9 @@ def test_every_socket_has_one_process_and_secrets_go_where_they_are_needed(layou
     specs = plan(layout, world, ports, nats_executable="nats-server", node_workers=2)
     served = [name for spec in specs for name in spec.sockets.values()]
     assert sorted([*served, "admin"]) == sorted(socket_names(world))
-    assert [spec.name for spec in specs] == ["nats", "control", "node-1", "node-2", "links", "store-us-east-1"]
+    assert [spec.name for spec in specs] == [
+        *("nats", "control", "node-1", "node-2", "links", "replication", "store-us-east-1")
+    ]
     by_name = {spec.name: spec for spec in specs}
     assert world.secret_key not in repr(by_name["links"])
     assert world.secret_key not in repr(by_name["store-us-east-1"])

@@ -326,6 +326,50 @@ def delete(
     )  # fmt: skip
 
 
+replication = typer.Typer(
+    help="Copying between the regions of an access point.",
+    epilog="Examples:  [bold]nearpoint replication enable my-point[/]   [bold]nearpoint replication status --watch[/]",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+app.add_typer(replication, name="replication")
+
+
+@replication.command(name="enable", epilog="Example:  [bold]nearpoint replication enable my-point[/]")
+def replication_enable(
+    access_point: Annotated[str, typer.Argument(help="Its name, alias or ARN.")],
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Keep versions in all buckets of an access point, and copy every write to all others."""
+    from nearpoint.cli import replication as module
+
+    module.enable(data=data, access_point=access_point, as_json=as_json)
+
+
+@replication.command(
+    name="status",
+    epilog="Examples:  [bold]nearpoint replication status --watch[/]   [bold]nearpoint replication status --json[/]",
+)
+def replication_status(
+    data: Data = DATA,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, until Ctrl-C.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what is pending between which buckets, how long copies take, and what was given up and why."""
+    from nearpoint.cli import replication as module
+
+    module.status(data=data, watch=watch, as_json=as_json)
+
+
+@replication.command(name="retry", epilog="Example:  [bold]nearpoint replication retry[/]")
+def replication_retry(data: Data = DATA, as_json: Json = False) -> None:
+    """Try again what was given up."""
+    from nearpoint.cli import replication as module
+
+    module.retry(data=data, as_json=as_json)
+
+
 def run() -> None:
     """Run the command line and exit: every expected failure is one line and its exit code."""
     from nearpoint.cli.console import CommandError, Exit, complain

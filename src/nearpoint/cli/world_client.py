@@ -27,9 +27,9 @@ class WorldClient:
             )
         self.world: World = world
 
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
+    def ask(self, method: str, path: str, body: Any = None, *, port: str = "admin") -> Any:
         """The JSON answer. Raises CommandError with the world's own words when it says no."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.world.ports["admin"], timeout=TIMEOUT_S)
+        connection = http.client.HTTPConnection("127.0.0.1", self.world.ports[port], timeout=TIMEOUT_S)
         headers = {"Authorization": f"Bearer {self.world.admin_token}"}
         try:
             connection.request(method, path, None if body is None else json.dumps(body).encode(), headers)

@@ -30,7 +30,7 @@ class ProcessSpec:
 
 def socket_names(world: World) -> list[str]:
     """Every listening socket of the world. The supervisor opens them, so that a child that dies loses no connection."""
-    names = ["proxy", "admin", "control.https", "control.http"]
+    names = ["proxy", "admin", "control.https", "control.http", "replication"]
     names += [f"store.{region}" for region in embedded_regions(world)]
     names += [f"relay.{location}.{region}" for location in world.locations for region in world.regions]
     names += [f"node.{location}.{scheme}" for location in world.locations for scheme in ("https", "http")]
@@ -180,6 +180,23 @@ def _nodes(layout: Layout, world: World, ports: Ports, workers: int) -> list[Pro
     return specs
 
 
+def _replication(world: World, ports: Ports) -> ProcessSpec:
+    """Copies between regions, each copier from where its region is, over the links."""
+    return ProcessSpec(
+        name="replication",
+        command=_python("nearpoint.replication"),
+        config={
+            "stores": _stores_config(world, ports),
+            "relays": {
+                here: {there: ports[f"relay.{here}.{there}"] for there in world.regions} for here in world.regions
+            },
+            "copied_regions": embedded_regions(world),
+            "token": world.admin_token,
+        },
+        sockets={"http": "replication"},
+    )
+
+
 def plan(layout: Layout, world: World, ports: Ports, *, nats_executable: str, node_workers: int) -> list[ProcessSpec]:
     """Every child of the world, in the order of starting. `ports` has one for each of `socket_names` and for `nats`."""
     return [
@@ -187,5 +204,6 @@ def plan(layout: Layout, world: World, ports: Ports, *, nats_executable: str, no
         _control(layout, world, ports),
         *_nodes(layout, world, ports, node_workers),
         _links(world, ports),
+        _replication(world, ports),
         *_stores(layout, world),
     ]

@@ -1,0 +1,170 @@
+"""`nearpoint replication`: two-way rules for an access point's buckets, how far copying is, and another try."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Group
+from rich.live import Live
+
+from nearpoint.cli.console import CommandError, Exit, notes, print_json, results, table
+from nearpoint.cli.target import clients_at
+from nearpoint.cli.world_client import WorldClient
+
+SOCKET = "replication"
+WATCH_S = 1.0
+_BUCKET_ARN = "arn:aws:s3:::"
+
+
+def enable(*, data: Path, access_point: str, as_json: bool) -> None:
+    """Keep versions in every bucket of the access point, and copy every write to all others."""
+    client = WorldClient(data)
+    clients = clients_at(client, client.world.regions[0])
+    account = client.world.account_id
+    try:
+        control = clients.client("s3control", "us-west-2")  # the one region that lists access points
+        listed = control.list_multi_region_access_points(AccountId=account)["AccessPoints"]
+        members = {each["Region"]: each["Bucket"] for each in _find(listed, access_point)["Regions"]}
+        if len(members) < 2:
+            raise CommandError(f"{access_point} has one bucket: there is nowhere to copy to.", Exit.REFUSED)
+        for region, bucket in members.items():
+            s3 = clients.client("s3", region)
+            if s3.get_bucket_versioning(Bucket=bucket).get("Status") != "Enabled":
+                s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        made = []
+        for region, bucket in members.items():
+            s3 = clients.client("s3", region)
+            others = [other for other in members.values() if other != bucket]
+            configuration = with_rules(_configuration(s3, bucket), others, account)
+            s3.put_bucket_replication(Bucket=bucket, ReplicationConfiguration=configuration)
+            made += [{"from": bucket, "region": region, "to": other} for other in others]
+    except ClientError as error:
+        raise CommandError(str(error), Exit.REFUSED) from error
+    except BotoCoreError as error:
+        raise CommandError(str(error), Exit.UNREACHABLE) from error
+    if as_json:
+        print_json({"rules": made})
+        return
+    rows = table("bucket", "region", "copies every write to")
+    for each in made:
+        rows.add_row(each["from"], each["region"], each["to"])
+    results.print(rows)
+    notes.print("New writes are copied from now on. `nearpoint replication status --watch` shows them.")
+
+
+def _find(listed: Sequence[Mapping[str, Any]], wanted: str) -> Mapping[str, Any]:
+    name = wanted.rpartition("/")[2]
+    for each in listed:
+        if name in (each["Name"], each.get("Alias")):
+            return each
+    there = ", ".join(each["Name"] for each in listed) or "none"
+    raise CommandError(f"There is no access point {wanted}. There are: {there}.", Exit.REFUSED)
+
+
+def _configuration(s3: Any, bucket: str) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = s3.get_bucket_replication(Bucket=bucket)["ReplicationConfiguration"]
+        return found
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "ReplicationConfigurationNotFoundError":
+            return None
+        raise
+
+
+def with_rules(before: Mapping[str, Any] | None, destinations: Sequence[str], account_id: str) -> dict[str, Any]:
+    """The configuration with a rule for everything to each destination; rules that lead elsewhere stay."""
+    arns = {_BUCKET_ARN + name for name in destinations}
+    kept = [] if before is None else [each for each in before["Rules"] if each["Destination"]["Bucket"] not in arns]
+    first = max((each.get("Priority", 0) for each in kept), default=0) + 1
+    on = {"Status": "Enabled"}
+    rules = [
+        {
+            "ID": f"nearpoint-{name}",
+            "Priority": first + at,
+            "Filter": {},
+            "Status": "Enabled",
+            "DeleteMarkerReplication": on,
+            "SourceSelectionCriteria": {"ReplicaModifications": on},
+            "Destination": {"Bucket": _BUCKET_ARN + name},
+        }
+        for at, name in enumerate(destinations)
+    ]
+    role = f"arn:aws:iam::{account_id}:role/nearpoint-replication" if before is None else before["Role"]
+    return {"Role": role, "Rules": [*kept, *rules]}
+
+
+def status(*, data: Path, watch: bool, as_json: bool) -> None:
+    """What is pending between which buckets, how long copies take, what was given up and why."""
+    client = WorldClient(data)
+    answer = client.ask("GET", "/status", port=SOCKET)
+    if as_json:
+        print_json(answer)
+    elif not watch:
+        results.print(_shown(answer))
+    else:
+        with Live(_shown(answer), console=results, auto_refresh=False) as live:
+            while True:
+                time.sleep(WATCH_S)
+                live.update(_shown(client.ask("GET", "/status", port=SOCKET)), refresh=True)
+
+
+def _shown(answer: Mapping[str, Any]) -> Group:
+    rows = table("from", "to", ">pending", ">bytes", ">oldest", ">lag p50", ">p99", ">copied", ">failed", "")
+    for pair in answer["pairs"]:
+        rows.add_row(
+            f"{pair['bucket']} ({pair['from']})",
+            f"{pair['destination']} ({pair['to'] or '?'})",
+            _count(pair["pending"]),
+            _bytes(pair["pending_bytes"]),
+            "" if pair["oldest_s"] is None else f"{pair['oldest_s']:.1f} s",
+            _ms(pair["lag_ms_p50"]),
+            _ms(pair["lag_ms_p99"]),
+            str(pair["copied"]),
+            f"[red]{pair['failed']}[/]" if pair["failed"] else _count(pair["failed"]),
+            f"[yellow]{pair['obstacle']}[/]" if pair["obstacle"] else "",
+        )
+    shown: list[Any] = [rows]
+    if not answer["pairs"]:
+        shown = ["No bucket has had anything to copy. `nearpoint replication enable ACCESS-POINT` makes the rules."]
+    if answer["parked"]:
+        given_up = table("given up", "version", "to", "why", title="`nearpoint replication retry` tries again")
+        for each in answer["parked"]:
+            given_up.add_row(f"{each['bucket']}/{each['key']}", each["version"], each["destination"], each["reason"])
+        shown.append(given_up)
+    shown += [f"[yellow]The log of {region} cannot be read: {why}[/]" for region, why in answer["unreachable"].items()]
+    return Group(*shown)
+
+
+def retry(*, data: Path, as_json: bool) -> None:
+    """Take up what was given up."""
+    answer = WorldClient(data).ask("POST", "/retry", port=SOCKET)
+    if as_json:
+        print_json(answer)
+    else:
+        notes.print(f"{answer['retried']} taken up again.")
+    if answer["unreachable"]:
+        there = "; ".join(f"{region}: {why}" for region, why in answer["unreachable"].items())
+        raise CommandError(f"Not everywhere: {there}", Exit.UNREACHABLE)
+
+
+def _count(value: int | None) -> str:
+    return "?" if value is None else str(value)
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f} ms"
+
+
+def _bytes(value: int | None) -> str:
+    if value is None:
+        return "?"
+    size = float(value)
+    for unit in ("B", "KB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
