@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from nearpoint.regions.profiles import ProfileCredentials
-from nearpoint.regions.settings import SettingsError, load
+from nearpoint.regions import settings_file
+from nearpoint.regions.profiles import ProfileCredentials, Profiles
+from nearpoint.regions.settings import SettingsError, load, renewed
 from nearpoint.regions.toml_lines import Lines, parse_path, show_path
 
 WHOLE = """\
@@ -202,3 +203,44 @@ def test_paths_and_lines() -> None:
     assert lines.find(("a", 1, "c", 1, "k")) == 8
     assert lines.find(("a", 1, "c", 1, "other")) == 7
     assert lines.find(("none",)) is None
+
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "nearpoint-toml.md"
+
+
+def test_the_reference_has_every_key() -> None:
+    text = REFERENCE.read_text()
+    for table in settings_file.TABLES.values():
+        for name in table.__struct_encode_fields__:
+            assert f"`{name}`" in text or f"`[{name}]`" in text or f"`[[{name}]]`" in text, name
+
+
+def test_the_references_example_is_right(tmp_path: Path) -> None:
+    example = REFERENCE.read_text().partition("```toml\n")[2].partition("```")[0]
+    (tmp_path / "reader.json").write_text(json.dumps(POLICY))
+    (tmp_path / "nearpoint.toml").write_text(example)
+    environ = dict.fromkeys(("DUBLIN_KEY", "DUBLIN_SECRET", "PHOTOS_SECRET", "READER_SECRET"), "value")
+    settings = load(
+        tmp_path / "nearpoint.toml",
+        environ=environ,
+        find_profile=lambda _: ProfileCredentials(access_key_id="a", secret_key="b"),
+    )
+    assert [one.alias for one in settings.access_points] == ["photos.mrap"]
+
+
+def test_profiles_come_from_botocore_and_are_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "credentials").write_text("[third]\naws_access_key_id = A\naws_secret_access_key = B\n[bare]\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    profiles = Profiles()
+    assert profiles("third") == ProfileCredentials(access_key_id="A", secret_key="B", session_token=None)
+    for name in ("bare", "missing"):
+        with pytest.raises(LookupError, match=f"the AWS profile '{name}'"):
+            profiles(name)
+    settings = _load(tmp_path, WHOLE)
+    now = renewed(settings, profiles)
+    assert [region.spec.access_key_id for region in now.regions] == ["AK", "UK", "A"]
+    assert renewed(now, profiles) == now

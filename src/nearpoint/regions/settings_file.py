@@ -158,7 +158,7 @@ def _shape_mistake(text: str, lines: Lines) -> Mistake:
     return Mistake(line=lines.find(path), path=show_path(path), text=what[:1].lower() + what[1:])
 
 
-_TABLES: Mapping[tuple[str, ...], type[Struct]] = {
+TABLES: Mapping[tuple[str, ...], type[Struct]] = {
     (): File,
     ("listen",): Listen,
     ("timeouts",): TimeoutsTable,
@@ -171,5 +171,5 @@ _TABLES: Mapping[tuple[str, ...], type[Struct]] = {
 
 
 def _fields_at(path: TomlPath) -> tuple[str, ...]:
-    table = _TABLES.get(tuple(part for part in path if isinstance(part, str)))
+    table = TABLES.get(tuple(part for part in path if isinstance(part, str)))
     return () if table is None else table.__struct_encode_fields__
