@@ -15,7 +15,7 @@ from nearpoint.accesspoint.server import AccessPointNode
 from nearpoint.regions.catalog import StoreSpec
 from nearpoint.regions.store import Store
 from nearpoint.signing import Credentials, Message, SignatureError, read_claim, sign_v4, sign_v4a, verify
-from nearpoint.state.resources import AccessKey, AccessPoint, Member, Role, Snapshot
+from nearpoint.state.resources import AccessKey, AccessPoint, Bucket, Member, Role, Snapshot
 from nearpoint.wire.client import Client, Origin
 from nearpoint.wire.message import Body, Headers, Request, Response, StreamBody, read_all
 from nearpoint.wire.server import Server
@@ -168,7 +168,9 @@ class World:
         )
         return AccessPoint(alias=ALIAS, name="mine", account_id=ACCOUNT, created_at=0.0, members=members)
 
-    def publish(self, *access_points: AccessPoint, roles: tuple[Role, ...] = ()) -> None:
+    def publish(
+        self, *access_points: AccessPoint, roles: tuple[Role, ...] = (), buckets: tuple[Bucket, ...] = ()
+    ) -> None:
         self.snapshot = Snapshot(
             generation=self.snapshot.generation + 1,
             account_id=ACCOUNT,
@@ -176,6 +178,7 @@ class World:
             access_keys=self.snapshot.access_keys,
             access_points={one.alias: one for one in access_points},
             roles={role.arn: role for role in roles},
+            buckets={bucket.name: bucket for bucket in buckets},
         )
 
     def measured(self, **rtt_ms: float) -> None:

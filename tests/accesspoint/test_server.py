@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from nearpoint.signing import Credentials, Message, presign_v4, presign_v4a
-from nearpoint.state.resources import Role
+from nearpoint.state.resources import Bucket, Role
 from nearpoint.state.sessions import mint
 from nearpoint.wire.message import Headers, Request, StreamBody
 
@@ -453,3 +453,50 @@ async def _until(condition: Any) -> None:
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 (what is awaited is a measurement, not an event)
             await asyncio.sleep(0.02)
+
+
+def _bucket(name: str, region: str, *statements: dict[str, Any]) -> Bucket:
+    policy = {"Version": "2012-10-17", "Statement": list(statements)} if statements else None
+    return Bucket(name=name, region=region, created_at=0.0, policy=policy)
+
+
+async def test_the_buckets_own_policy_has_a_say(world: Any) -> None:
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::near-bucket/*"}
+    world.publish(world.access_point(), buckets=(_bucket("near-bucket", "near", deny),))
+    status, _, body = await world.ask("GET", "/hello.txt")
+    assert (status, b"explicit deny in bucket policy" in body) == (403, True)
+    assert not world.stores["near"].requests
+    condition = {"StringNotEquals": {"s3:DataAccessPointAccount": ACCOUNT}}
+    world.publish(world.access_point(), buckets=(_bucket("near-bucket", "near", {**deny, "Condition": condition}),))
+    assert (await world.ask("GET", "/hello.txt"))[0] == 200
+
+
+async def test_a_bucket_policy_can_let_a_role_in(world: Any) -> None:
+    point = f"arn:aws:s3::{ACCOUNT}:accesspoint/{ALIAS}/object/*"
+    role = _role({"Effect": "Allow", "Action": "s3:GetObject", "Resource": point})
+    world.publish(world.access_point(), roles=(role,))
+    assert (await world.ask("GET", "/hello.txt", credentials=_session(role)))[0] == 403
+    allow = {
+        "Effect": "Allow",
+        "Principal": {"AWS": role.arn},
+        "Action": "s3:GetObject",
+        "Resource": "arn:aws:s3:::near-bucket/*",
+    }
+    world.publish(world.access_point(), roles=(role,), buckets=(_bucket("near-bucket", "near", allow),))
+    assert (await world.ask("GET", "/hello.txt", credentials=_session(role)))[0] == 200
+
+
+async def test_a_region_whose_bucket_is_closed_to_the_caller_is_not_failed_over_to(world: Any) -> None:
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": "arn:aws:s3:::far-bucket/*"}
+    world.publish(world.access_point(), buckets=(_bucket("far-bucket", "far", deny),))
+    world.stores["near"].behave = "500"
+    assert (await world.ask("GET", "/hello.txt"))[0] == 500
+    assert not world.stores["far"].requests
+
+
+async def test_public_acls_are_blocked(world: Any) -> None:
+    world.publish(replace(world.access_point(), public_access_block={"BlockPublicAcls": True}))
+    acl = [("x-amz-acl", "public-read")]
+    assert (await world.ask("PUT", "/new", body=b"x", headers=acl))[0] == 403
+    assert not world.stores["near"].objects.get("/near-bucket/new")
+    assert (await world.ask("PUT", "/new", body=b"x", headers=[("x-amz-acl", "private")]))[0] == 200

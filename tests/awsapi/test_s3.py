@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import json
 from typing import Any
 
 import boto3
@@ -320,3 +321,41 @@ async def test_a_role_may_do_what_its_policies_say(buckets: Any, call: Any) -> N
         with pytest.raises(ClientError) as error:
             await call(function, **params)
         assert code(error) == ("AccessDenied", 403), function
+
+
+async def test_a_bucket_policy_is_checked_kept_copied_and_obeyed(buckets: Any, call: Any) -> None:
+    s3 = buckets.client("s3")
+    await call(s3.put_object, Bucket="here", Key="secret/k", Body=b"x")
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::here/secret/*"}
+    policy = {"Version": "2012-10-17", "Statement": [deny]}
+    await call(s3.put_bucket_policy, Bucket="here", Policy=json.dumps(policy))
+    assert buckets.state.get(Bucket, "here").policy == policy
+    with pytest.raises(ClientError) as error:
+        await call(s3.get_object, Bucket="here", Key="secret/k")
+    assert code(error) == ("AccessDenied", 403)
+    assert json.loads((await call(s3.get_bucket_policy, Bucket="here"))["Policy"]) == policy
+    await call(s3.delete_bucket_policy, Bucket="here")
+    assert buckets.state.get(Bucket, "here").policy is None
+    assert (await call(s3.get_object, Bucket="here", Key="secret/k"))["Body"] == b"x"
+    for wrong in ("[]", json.dumps({**policy, "Statement": [{**deny, "Resource": "arn:aws:s3:::there/*"}]})):
+        with pytest.raises(ClientError) as error:
+            await call(s3.put_bucket_policy, Bucket="here", Policy=wrong)
+        assert code(error) == ("MalformedPolicy", 400)
+
+
+async def test_a_public_policy_is_refused_where_it_is_blocked(buckets: Any, call: Any) -> None:
+    s3 = buckets.client("s3")
+    allow = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::here/*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    block = {"BlockPublicAcls": False, "IgnorePublicAcls": False, "RestrictPublicBuckets": False}
+    await call(
+        s3.put_public_access_block,
+        Bucket="here",
+        PublicAccessBlockConfiguration={**block, "BlockPublicPolicy": True},
+    )
+    with pytest.raises(ClientError) as error:
+        await call(s3.put_bucket_policy, Bucket="here", Policy=policy)
+    assert code(error) == ("AccessDenied", 403)
+    await call(s3.delete_public_access_block, Bucket="here")
+    await call(s3.put_bucket_policy, Bucket="here", Policy=policy)
+    assert buckets.state.get(Bucket, "here").policy is not None

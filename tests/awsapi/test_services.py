@@ -78,7 +78,7 @@ async def test_an_access_point_from_creation_to_deletion(world: Any, control: An
         "Statement": [
             {
                 "Effect": "Allow",
-                "Principal": "*",
+                "Principal": {"AWS": f"arn:aws:iam::{ACCOUNT}:root"},
                 "Action": "s3:GetObject",
                 "Resource": f"arn:aws:s3::{ACCOUNT}:accesspoint/{found['Alias']}/object/*",
             }
@@ -97,7 +97,7 @@ async def test_an_access_point_from_creation_to_deletion(world: Any, control: An
     got = await call(control.get_multi_region_access_point_policy, AccountId=ACCOUNT, Name="global")
     assert json.loads(got["Policy"]["Established"]["Policy"]) == policy
     status = await call(control.get_multi_region_access_point_policy_status, AccountId=ACCOUNT, Name="global")
-    assert status["Established"]["IsPublic"] is True
+    assert status["Established"]["IsPublic"] is False
 
     gone = await call(
         control.delete_multi_region_access_point, AccountId=ACCOUNT, ClientToken="three", Details={"Name": "global"}

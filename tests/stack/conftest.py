@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.stack.engine import Engine
@@ -136,6 +137,17 @@ class Buckets:
         bucket = self.state.get(Bucket, name)
         assert bucket is not None
         await self.state.delete(bucket)
+
+    async def put_policy(self, name: str, policy: Any) -> None:
+        bucket = self.state.get(Bucket, name)
+        if bucket is None:
+            raise AwsError("NoSuchBucket", status=404)
+        await self.state.put(replace(bucket, policy=policy))
+
+    async def delete_policy(self, name: str) -> None:
+        bucket = self.state.get(Bucket, name)
+        assert bucket is not None
+        await self.state.put(replace(bucket, policy=None))
 
 
 class World:

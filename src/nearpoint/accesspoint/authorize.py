@@ -16,13 +16,12 @@ from nearpoint.accesspoint.routes import DENY_ALL, RouteTable, compile_routes
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.policy.document import MalformedPolicyError, Policy, parse_policy
 from nearpoint.policy.evaluate import Decision, RequestContext, evaluate
-from nearpoint.policy.managed import managed_policy
+from nearpoint.policy.managed import administrator, managed_policy
 from nearpoint.signing import Claim, Message, SignatureError, Verified, read_claim, region_set_matches, verify
 from nearpoint.state.resources import AccessPoint, Bucket, Role, Snapshot
 from nearpoint.state.sessions import ROOT_SUFFIX, Identity, find_identity
 from nearpoint.wire.message import Request
 
-_ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
 _UNREADABLE = parse_policy(
     {"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": "*", "Resource": "*"}},
     kind="identity",
@@ -125,9 +124,7 @@ class View:
     def policies_of(self, identity: Identity) -> tuple[Policy, ...]:
         """The identity policies of a caller. A policy that cannot be read denies everything."""
         if identity.role_arn is None and identity.principal_arn.endswith(ROOT_SUFFIX):
-            administrator = managed_policy(_ADMINISTRATOR)
-            assert administrator is not None
-            return (administrator,)
+            return (administrator(),)
         arn = identity.role_arn or identity.principal_arn  # a user's policies are kept under the user's ARN
         kept = self._policies.get(arn)
         if kept is None:

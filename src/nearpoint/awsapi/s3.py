@@ -19,11 +19,14 @@ from nearpoint.awsapi.s3_permission import S3Permission, copy_source
 from nearpoint.awsapi.s3_service_access import bucket_policy, demand_of_service
 from nearpoint.awsproto import AwsError, Operation, load_service
 from nearpoint.bucket.names import is_bucket_name
+from nearpoint.policy.document import Policy
+from nearpoint.policy.managed import administrator
 from nearpoint.regions.copy import copy_across
 from nearpoint.regions.forward import forward
 from nearpoint.regions.payload import Payload, payload_of
 from nearpoint.regions.store import Store
 from nearpoint.signing import Verified
+from nearpoint.stack.services import bucket_access
 from nearpoint.stack.services.buckets import Buckets
 from nearpoint.state.resources import Bucket
 from nearpoint.state.sessions import Identity
@@ -31,6 +34,8 @@ from nearpoint.wire.message import Request, Response, read_all
 
 CONFIGURATION_BYTES_MAX = 64 * 1024
 DELETE_BYTES_MAX = 2 * 1024 * 1024  # 1,000 keys of 1,024 bytes, escaped
+_ACCESS = frozenset({"PutBucketPolicy", "DeleteBucketPolicy", "PutPublicAccessBlock", "DeletePublicAccessBlock"})
+_POLICY = frozenset({"GetBucketPolicy", "PutBucketPolicy", "DeleteBucketPolicy"})
 LIST_BUCKETS_MAX = 10_000
 
 
@@ -104,6 +109,8 @@ class S3:
                 raise AwsError("NoSuchBucket", extra={"BucketName": source_name})
             if source.region != bucket.region:
                 return await self._copy(call, bucket, source, source_key, version_id)
+        if name in _ACCESS:
+            return await self._configure_access(call, bucket, payload)
         return await self._forward(call, bucket, payload)
 
     def _result(self, call: S3Call, result: Mapping[str, Any]) -> Response:
@@ -129,9 +136,18 @@ class S3:
             return
         policies = policies_of(call.identity, self._ctx.snapshot())
         if policies is None:
-            return
+            # The root may do all that no bucket policy denies, and can always put a policy right.
+            if call.operation.name in _POLICY or not self._has_policy(call):
+                return
+            policies = [administrator()]
         permission = S3Permission(
-            policies, call.identity, call.request, call.query, now_s=self._ctx.now(), region=call.region
+            policies,
+            call.identity,
+            call.request,
+            call.query,
+            now_s=self._ctx.now(),
+            region=call.region,
+            policy_of=self._policy_of,
         )
         if call.operation.name != "DeleteObjects" or call.bucket is None:
             permission.demand_call(call.operation.name, call.bucket, call.key)
@@ -159,6 +175,15 @@ class S3:
             parameters=set(call.query),
             now_s=self._ctx.now(),
         )
+
+    def _has_policy(self, call: S3Call) -> bool:
+        source = call.request.headers.get("x-amz-copy-source")
+        names = [call.bucket, None if source is None or call.key is None else copy_source(source)[0]]
+        return any(self._policy_of(name) is not None for name in names if name is not None)
+
+    def _policy_of(self, name: str) -> Policy | None:
+        bucket = self._ctx.state.get(Bucket, name)
+        return None if bucket is None else bucket_access.policy_of(bucket)
 
     def _list(self, call: S3Call) -> dict[str, Any]:
         params = self._codec.read_params(call.operation, {}, call.query, call.request.headers)
@@ -222,6 +247,27 @@ class S3:
     async def _delete(self, call: S3Call, bucket: Bucket) -> Response:
         await self._buckets.delete(bucket.name, bucket.region)
         return self._result(call, {})
+
+    async def _configure_access(self, call: S3Call, bucket: Bucket, payload: Payload) -> Response:
+        """Bucket policy and Block Public Access: checked here, kept by the store, copied to the nodes."""
+        await payload.keep(CONFIGURATION_BYTES_MAX)
+        document = payload.data
+        if document is None:
+            raise AwsError("MissingContentLength" if payload.length is None else "MaxMessageLengthExceeded")
+        policy: dict[str, Any] | None = None
+        settings: dict[str, bool] = {}
+        name = call.operation.name
+        if name == "PutBucketPolicy":
+            policy = bucket_access.check_policy(bucket, document)
+        elif name == "PutPublicAccessBlock":
+            settings = bucket_access.read_public_access_block(document)
+        response = await self._forward(call, bucket, payload)
+        if response.status < 300:
+            if name in {"PutBucketPolicy", "DeleteBucketPolicy"}:
+                await bucket_access.note_policy(self._ctx.domain, bucket.name, policy)
+            else:
+                await bucket_access.note_public_access_block(self._ctx.domain, bucket.name, settings)
+        return response
 
     async def _forward(self, call: S3Call, bucket: Bucket, payload: Payload) -> Response:
         response = await forward(call.request, payload, self._store(bucket.region), bucket=bucket.name, key=call.key)

@@ -1,17 +1,19 @@
-"""Asks a caller's policies about a call of S3: one question for most calls, one an object where it names several.
+"""Asks the policies of caller and bucket about a call of S3: one question for most calls, one an object where it names
+several.
 
 Actions and resources from the Service Authorization Reference, "Actions, resources, and condition keys for Amazon S3".
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from nearpoint.awsapi.authorize import allows, conditions_of, denied
+from nearpoint.awsapi.authorize import conditions_of, denied
 from nearpoint.awsproto import AwsError
 from nearpoint.policy.document import Policy
+from nearpoint.policy.evaluate import RequestContext, evaluate
 from nearpoint.policy.s3_actions import s3_action
 from nearpoint.state.sessions import Identity
 from nearpoint.wire.message import Request
@@ -20,7 +22,7 @@ _CONDITION_PARAMETERS = ("prefix", "delimiter", "max-keys", "versionId")
 
 
 class S3Permission:
-    """The questions of one call. `policies` are those of `policies_of`."""
+    """The questions of one call. `policies` are those of `policies_of`, `policy_of` knows a bucket's."""
 
     def __init__(
         self,
@@ -31,8 +33,13 @@ class S3Permission:
         *,
         now_s: float,
         region: str,
+        policy_of: Callable[[str], Policy | None],
     ) -> None:
         self._policies = policies
+        self._policy_of = policy_of
+        account = identity.principal_arn.split(":")[4]
+        names = [identity.principal_arn, f"arn:aws:iam::{account}:root", identity.role_arn]
+        self._principals = tuple(("AWS", name) for name in names if name is not None)
         self._identity = identity
         self._request = request
         self._query = query
@@ -43,7 +50,12 @@ class S3Permission:
 
     def demand(self, action: str, resource: str) -> None:
         """Raises AwsError(AccessDenied) unless the policies allow it."""
-        if not allows(self._policies, action, resource, self._conditions):
+        policy = self._policy_of(resource.removeprefix("arn:aws:s3:::").partition("/")[0])
+        policies = self._policies if policy is None else [*self._policies, policy]
+        request = RequestContext(
+            action=action, resource=resource, principals=self._principals, conditions=self._conditions
+        )
+        if not evaluate(policies, request).allowed:
             raise denied(self._identity, action, resource, protocol="rest-xml")
 
     def demand_call(self, operation: str, bucket: str | None, key: str | None) -> None:

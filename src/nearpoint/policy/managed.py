@@ -70,3 +70,10 @@ def managed_policy(arn: str) -> Policy | None:
     """The managed policy of that ARN, or None for one that is not known here."""
     document = MANAGED_POLICIES.get(arn)
     return None if document is None else parse_policy(document, kind="identity", name=arn.rsplit("/", 1)[1])
+
+
+def administrator() -> Policy:
+    """AdministratorAccess, which is what the account root has by itself."""
+    found = managed_policy("arn:aws:iam::aws:policy/AdministratorAccess")
+    assert found is not None
+    return found

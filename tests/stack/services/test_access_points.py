@@ -131,6 +131,9 @@ async def test_one_region_has_no_routes(context: Context) -> None:
 async def test_policy(context: Context) -> None:
     await access_points.create_access_point(context, name="app", buckets=BOTH)
     policy = '{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "*"}}'
+    with pytest.raises(AwsError, match="AccessDenied"):  # public policies are blocked unless the access point says else
+        await access_points.put_policy(context, "app", policy)
+    policy = policy.replace('"*", "Action"', '{"AWS": "123456789012"}, "Action"')
     point = await access_points.put_policy(context, "app", policy)
     assert point.policy is not None
     assert point.policy["Statement"]["Action"] == "s3:GetObject"

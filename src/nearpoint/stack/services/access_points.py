@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 
 from nearpoint.awsproto.errors import AwsError
+from nearpoint.policy.document import MalformedPolicyError, parse_policy
+from nearpoint.policy.public import is_public
 from nearpoint.stack.services.context import Context, base32_of
 from nearpoint.stack.services.policies import check_resource_policy
 from nearpoint.state.resources import AccessPoint, Bucket, Member
@@ -153,13 +155,29 @@ async def delete_access_point(context: Context, name_alias_or_arn: str) -> None:
         await context.state.delete(find(context.state, name_alias_or_arn))
 
 
+def _is_public(document: dict[str, Any]) -> bool:
+    try:
+        return is_public(parse_policy(document, kind="resource"))
+    except MalformedPolicyError:
+        return False
+
+
 async def put_policy(context: Context, name_alias_or_arn: str, policy: str | dict[str, Any]) -> AccessPoint:
-    """Set the resource policy (a document or its JSON). Raises MalformedPolicy."""
+    """Set the resource policy (a document or its JSON). Raises MalformedPolicy, and AccessDenied for a public one."""
     document = check_resource_policy(policy, bytes_max=POLICY_BYTES_MAX)
     async with context.lock:
-        point = msgspec.structs.replace(find(context.state, name_alias_or_arn), policy=document)
+        before = find(context.state, name_alias_or_arn)
+        if before.public_access_block.get("BlockPublicPolicy") and _is_public(document):
+            raise AwsError("AccessDenied", "Public policies are blocked by the BlockPublicPolicy setting.", status=403)
+        point = msgspec.structs.replace(before, policy=document)
         await context.state.put(point)
         return point
+
+
+async def remove_policy(context: Context, name_alias_or_arn: str) -> None:
+    """Leave the access point without a resource policy."""
+    async with context.lock:
+        await context.state.put(msgspec.structs.replace(find(context.state, name_alias_or_arn), policy=None))
 
 
 def turned(point: AccessPoint, updates: Sequence[RouteUpdate]) -> tuple[Member, ...]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
+
+import msgspec
 
 from nearpoint.awsproto import AwsError, xml
 from nearpoint.regions.store import Store
+from nearpoint.stack.services import bucket_access
 from nearpoint.stack.services.context import Context
 from nearpoint.state.resources import Bucket
-from nearpoint.wire.message import BodyTooLargeError, Response, read_all
+from nearpoint.wire.message import BodyTooLargeError, Headers, Response, read_all
 from nearpoint.wire.upstream import UpstreamError
 
 ERROR_BYTES_MAX = 64 * 1024
@@ -61,6 +67,33 @@ class Buckets:
                 raise AwsError(code or "ServiceUnavailable", extra={"BucketName": name})
             await self._services.state.delete(bucket)
 
+    async def put_policy(self, name: str, policy: Mapping[str, Any]) -> None:
+        """Set a bucket's policy. Raises AwsError (NoSuchBucket, MalformedPolicy, AccessDenied …)."""
+        bucket = self._known(name)
+        document = msgspec.json.encode(policy)
+        checked = bucket_access.check_policy(bucket, document)
+        headers = Headers([("Content-Type", "application/json"), ("Content-MD5", _md5(document))])
+        answer = await self.store(bucket.region).send("PUT", name, query="policy", headers=headers, body=document)
+        if answer.status >= 300:
+            raise AwsError(await _error_code(answer) or "ServiceUnavailable", extra={"BucketName": name})
+        await _error_code(answer)
+        await bucket_access.note_policy(self._services, name, checked)
+
+    async def delete_policy(self, name: str) -> None:
+        """Remove a bucket's policy. Raises AwsError (NoSuchBucket …)."""
+        bucket = self._known(name)
+        answer = await self.store(bucket.region).send("DELETE", name, query="policy")
+        code = await _error_code(answer)
+        if answer.status >= 300 and code != "NoSuchBucketPolicy":
+            raise AwsError(code or "ServiceUnavailable", extra={"BucketName": name})
+        await bucket_access.note_policy(self._services, name, None)
+
+    def _known(self, name: str) -> Bucket:
+        bucket = self._services.state.get(Bucket, name)
+        if bucket is None:
+            raise AwsError("NoSuchBucket", extra={"BucketName": name})
+        return bucket
+
     async def get(self, bucket: str, key: str, version_id: str | None, limit_bytes: int) -> bytes:
         """An object's content. Raises AwsError (NoSuchBucket, NoSuchKey, EntityTooLarge beyond the limit …)."""
         known = self._services.state.get(Bucket, bucket)
@@ -109,3 +142,7 @@ async def _error_code(answer: Response) -> str | None:
     except xml.XmlError:
         return None
     return code.text if code is not None else None
+
+
+def _md5(document: bytes) -> str:
+    return base64.b64encode(hashlib.md5(document, usedforsecurity=False).digest()).decode()

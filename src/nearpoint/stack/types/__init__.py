@@ -1,8 +1,10 @@
 """The resource types that a template may have, one module each."""
 
 from nearpoint.stack.types.access_point import MultiRegionAccessPoint
+from nearpoint.stack.types.access_point_policy import MultiRegionAccessPointPolicy
 from nearpoint.stack.types.base import ResourceType
 from nearpoint.stack.types.bucket import Bucket
+from nearpoint.stack.types.bucket_policy import BucketPolicy
 from nearpoint.stack.types.distribution import Distribution
 from nearpoint.stack.types.edge_setting import EDGE_SETTINGS
 from nearpoint.stack.types.function import Function, Version
@@ -10,10 +12,12 @@ from nearpoint.stack.types.role import Role
 
 _ALL: tuple[ResourceType, ...] = (
     Bucket(),
+    BucketPolicy(),
     Distribution(),
     *EDGE_SETTINGS,
     Function(),
     MultiRegionAccessPoint(),
+    MultiRegionAccessPointPolicy(),
     Role(),
     Version(),
 )

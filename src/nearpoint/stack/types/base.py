@@ -33,6 +33,12 @@ class BucketOperations(Protocol):
     async def delete(self, name: str, region: str) -> None:
         """Raises AwsError (NoSuchBucket, BucketNotEmpty …)."""
 
+    async def put_policy(self, name: str, policy: Mapping[str, Any]) -> None:
+        """Raises AwsError (NoSuchBucket, MalformedPolicy, AccessDenied …)."""
+
+    async def delete_policy(self, name: str) -> None:
+        """Raises AwsError (NoSuchBucket …)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
