@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from nearpoint.aws.stacks import ChangeSet, Event
 
 
 @pytest.fixture
@@ -19,3 +23,92 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
         return made
 
     return build
+
+
+class Watcher:
+    """A Reporter that takes everything down and says yes, unless told otherwise."""
+
+    def __init__(self, *, agrees: bool = True) -> None:
+        self.agrees = agrees
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.events: list[Event] = []
+        self.change_sets: list[ChangeSet] = []
+
+    def step(self, text: str) -> None:
+        self.said.append(text)
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+    def changes(self, change_set: ChangeSet) -> None:
+        self.change_sets.append(change_set)
+
+    def event(self, event: Event) -> None:
+        self.events.append(event)
+
+    def confirm(self, question: str) -> bool:
+        self.asked.append(question)
+        return self.agrees
+
+
+@pytest.fixture
+def watcher() -> Callable[..., Watcher]:
+    """`watcher(agrees=False)`: a Reporter that remembers."""
+    return Watcher
+
+
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": ["lambda.amazonaws.com", "edgelambda.amazonaws.com"]},
+            "Action": "sts:AssumeRole",
+        }
+    ],
+}
+
+
+def small_template() -> dict[str, Any]:
+    """The active-active application without what moto has no CloudFormation for: the access point."""
+    parameters = {key: {"Type": "String"} for key in ("CodeBucket", "CodeKey", "First", "Second")}
+    return {
+        "Metadata": {
+            "Nearpoint": {
+                "DataBuckets": ["First", "Second"],
+                "Function": {"Folder": "function", "BucketParameter": "CodeBucket", "KeyParameter": "CodeKey"},
+            }
+        },
+        "Parameters": parameters | {"Comment": {"Type": "String", "Default": "one"}},
+        "Resources": {
+            "Role": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": TRUST}},
+            "Signer": {
+                "Type": "AWS::Lambda::Function",
+                "Properties": {
+                    "Runtime": "python3.13",
+                    "Handler": "index.handler",
+                    "Description": {"Ref": "Comment"},
+                    "Code": {"S3Bucket": {"Ref": "CodeBucket"}, "S3Key": {"Ref": "CodeKey"}},
+                    "Role": {"Fn::GetAtt": ["Role", "Arn"]},
+                },
+            },
+        },
+        "Outputs": {"Data": {"Value": {"Fn::Sub": "${First} ${Second}"}}},
+    }
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Callable[..., Path]:
+    """`template(change)`: a template's file beside its function; `change` may change it before."""
+
+    def write(change: Callable[[dict[str, Any]], object] = lambda document: None) -> Path:
+        document = small_template()
+        change(document)
+        (tmp_path / "function").mkdir(exist_ok=True)
+        (tmp_path / "function" / "index.py").write_text("def handler(event, context):\n    return event\n")
+        path = tmp_path / "template.yaml"
+        path.write_text(json.dumps(document))
+        return path
+
+    return write

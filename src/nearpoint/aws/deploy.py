@@ -125,6 +125,7 @@ def deploy(clients: Clients, request: Request, reporter: Reporter) -> Deployed:
     if built is not None:
         assert application.function is not None
         _upload(clients, parameters[application.function.bucket_parameter], _key_of(built), built.data, reporter)
+    stack.tidy()
     change_set = stack.propose(_template(clients, application, home), parameters, application.capabilities, _unique())
     if change_set is None:
         reporter.step("the stack is as the template says")

@@ -20,6 +20,7 @@ UPDATABLE = (
     "CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE",
 )  # fmt: skip
 REVIEW = "REVIEW_IN_PROGRESS"
+_NOT_CARRIED_OUT = ("AVAILABLE", "UNAVAILABLE", "OBSOLETE")
 # CloudFormation, and the AWS CLI with it, tells "nothing to do" by these words alone.
 _NO_CHANGES = ("The submitted information didn't contain changes", "No updates are to be performed")
 
@@ -165,6 +166,21 @@ class Stack:
         else:
             advice = "CloudFormation neither creates nor updates it in that state."
         raise DeployError(f"The stack {name} is in {status}. {advice}")
+
+    def tidy(self) -> None:
+        """Take away the change sets that interrupted deployments left, and the empty stack where there is no other."""
+        stack = self.describe()
+        if stack is None:
+            return
+        listed = self._call("list_change_sets", StackName=self.name)["Summaries"]
+        waiting = [each for each in listed if each.get("ExecutionStatus") in _NOT_CARRIED_OUT]
+        ours = [each for each in waiting if each["ChangeSetName"].startswith(CHANGE_SET_PREFIX)]
+        for each in ours:
+            self._call("delete_change_set", ChangeSetName=each["ChangeSetId"])
+        if stack["StackStatus"] == REVIEW and ours == waiting:
+            self._call("delete_stack", StackName=self.name)
+            while self.describe() is not None:
+                self._sleep(self._clients.poll_s)
 
     def propose(
         self,
