@@ -187,6 +187,8 @@ def test_a_changed_file(tmp_path: Path, make_settings: Any, start_front: Any, ne
         assert reader.get_object(Bucket="more.mrap", Key="k")["Body"].read() == b"y"
         with pytest.raises(reader.exceptions.ClientError, match=r"AccessDenied.*user/reader.*s3:PutObject"):
             reader.put_object(Bucket="more.mrap", Key="k", Body=b"z")
+        with pytest.raises(reader.exceptions.ClientError, match=r"AccessDenied.*s3:ListAllMyBuckets"):
+            reader.list_buckets()
 
         change(make_settings({"more": [far]}), "running by the changed file")
         with pytest.raises(s3.exceptions.ClientError, match="NoSuchAccessPoint"):

@@ -69,6 +69,14 @@ def test_a_domain_that_is_nobodys(front: Any, names: None) -> None:
         s3.get_object(Bucket="pictures", Key="k")
 
 
+def test_the_access_points_are_listed_as_buckets(front: Any) -> None:
+    names = [each["Name"] for each in front.client().list_buckets()["Buckets"]]
+    assert names == ["both.mrap", "clones.mrap", "embedded.mrap", "weeds.mrap"]
+    stranger = front.client(aws_secret_access_key="wrong")
+    with pytest.raises(stranger.exceptions.ClientError, match="SignatureDoesNotMatch"):
+        stranger.list_buckets()
+
+
 @pytest.mark.parametrize("base", ["", "/"])
 def test_an_arn_with_boto3(front: Any, data_path: Path, monkeypatch: pytest.MonkeyPatch, base: str) -> None:
     monkeypatch.setenv("AWS_DATA_PATH", str(data_path))

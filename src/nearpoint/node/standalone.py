@@ -16,6 +16,7 @@ from typing import Any
 from nearpoint.accesspoint.health import State
 from nearpoint.accesspoint.routes import Address, address_of
 from nearpoint.accesspoint.server import AccessPointNode
+from nearpoint.node.bucket_list import answer_list_buckets
 from nearpoint.policy.document import MalformedPolicyError, PolicyKind, parse_policy
 from nearpoint.regions.settings import ClientKey, Settings, SettingsError
 from nearpoint.regions.settings_file import Mistake
@@ -110,11 +111,12 @@ class _Running:
         self.client = Client()
         self.stores = {region.spec.region: Store(region.spec, self.client, clock=_now) for region in settings.regions}
         self.node = AccessPointNode(
-            settings.location, lambda: self.snapshot, self.stores, find_address=self._find_address
+            settings.location, lambda: self.snapshot, self.stores, find_address=self.find_address
         )
         self.measuring = asyncio.create_task(self.node.run())
 
-    def _find_address(self, host: str, path: str) -> Address | None:
+    def find_address(self, host: str, path: str) -> Address | None:
+        """The access point of a Host and path: AWS's names and the owner's domains."""
         alias = self.domains.get(host)
         return address_of(host, path) if alias is None else Address(alias=alias, path=path)
 
@@ -153,8 +155,11 @@ class Standalone:
         return self._running.stores
 
     async def handle(self, request: Request) -> Response:
-        """Answer one request."""
-        return await self._running.node.handle(request)
+        """Answer one request: about an access point, or `GET /` on any other name, which lists them all."""
+        running = self._running
+        if request.method == "GET" and request.path == "/" and running.find_address(request.host, "/") is None:
+            return answer_list_buckets(request, running.snapshot, _now())
+        return await running.node.handle(request)
 
     async def replace(self, settings: Settings) -> bool:
         """Go over to other settings. True when that meant other stores: they have been measured first."""
