@@ -221,7 +221,7 @@ class Functions:
         self.outcome = outcome
         self.calls: list[Any] = []
 
-    async def run_origin_request(self, call: Any, /) -> Any:
+    async def run_request(self, call: Any, /) -> Any:
         self.calls.append(call)
         return self.outcome(call)
 
@@ -275,12 +275,13 @@ async def test_the_function_answers(stage: Any, answer: Any) -> None:
     [(500, "LambdaExecutionError"), (502, "LambdaValidationError"), (503, "LambdaLimitExceeded")],
 )
 async def test_the_function_fails(stage: Any, status: int, result: str) -> None:
-    functions = Functions(lambda call: Failed(status=status, result=result, text="secret detail"))
+    functions = Functions(lambda call: Failed(status=status, result=result, reason="raised", text="secret detail"))
     await stage.open(stage.distribution(LambdaFunctionAssociations=ASSOCIATION), functions=functions)
     for _ in range(2):
         reply = await stage.get("/a")
         assert (reply.status, reply.cache) == (status, result)
         assert b"secret" not in reply.body
+        assert reply.note == "nearpoint; fwd=uri-miss; detail=function-raised"
     assert len(functions.calls) == 2
     assert not stage.seen
 

@@ -383,7 +383,7 @@ async def test_the_function_runs_for_each_member(stage: Any) -> None:
     tried: list[str] = []
 
     class Functions:
-        async def run_origin_request(self, call: Any) -> Any:
+        async def run_request(self, call: Any) -> Any:
             runs.append(call.origin.path)
             return Continue(request=call.request, origin=call.origin)
 

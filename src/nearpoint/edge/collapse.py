@@ -46,12 +46,13 @@ class Private:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """The origin or the function failed. `unreachable`: no answer came at all."""
+    """The origin or the function failed. `unreachable`: no answer came at all. `text` is for the log alone."""
 
     status: int
     result: str
     reason: str
     unreachable: bool
+    text: str = ""
 
 
 Landing = Stored | Filling | Private | Trouble

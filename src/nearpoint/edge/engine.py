@@ -1,12 +1,14 @@
 """The edge. Read this first: the life of a request, phase by phase.
 
     receive   the distribution by Host, the behavior by path, the cache key
-    refuse    what the distribution does not allow: the country, plain HTTP, the method, what is not signed
+    refuse    what the distribution does not allow: the country, plain HTTP, the method, what is not signed     (gate)
+    change    the viewer-request function may answer, or make another request of it                          (triggers)
     look up   fresh → a hit; stale → served at once or revalidated, as the origin has said
     lead      one request to the origin for all who ask at the same time; the others follow   (transfer)
-    ask       the origin-request function, then the origin, with its attempts and time-outs   (origin)
+    ask       the origin-request function, the origin with its attempts and time-outs, the origin-response function
     keep      store it, or name the reason why not                                  (storable, transfer)
-    deliver   conditions and ranges, an error page of the distribution's own, the fields that viewers see
+    deliver   conditions and ranges, an error page of the distribution's own, the viewer-response function, the fields
+              that viewers see
 
 A fresh hit that has been served before does not come this way at all: `hot` answers it. Every decision is made by a
 pure function in its own file; this shell carries them out.
@@ -25,7 +27,7 @@ from nearpoint.edge.behavior import choose_behavior
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.cache import MemoryCache
 from nearpoint.edge.collapse import Landing, Private, Stored, Trouble
-from nearpoint.edge.config import Distribution
+from nearpoint.edge.config import Behavior, Distribution
 from nearpoint.edge.deliver import from_entry, from_fill, viewer_response
 from nearpoint.edge.entry import Entry
 from nearpoint.edge.gate import refuse
@@ -38,7 +40,8 @@ from nearpoint.edge.ports import FunctionRunner, OriginCredentials, OriginFetch
 from nearpoint.edge.signed_url import check_access, without_cookies, without_parameters
 from nearpoint.edge.storable import Why
 from nearpoint.edge.transfer import Transfer, may_be_stale
-from nearpoint.edge.visit import ERROR, HIT, MISS, REDIRECT, Answer, Visit, variant_of
+from nearpoint.edge.triggers import Triggers
+from nearpoint.edge.visit import ERROR, GENERATED, HIT, MISS, REDIRECT, Answer, Visit, variant_of
 from nearpoint.wire.message import BytesBody, Headers, Request, Response
 from nearpoint.wire.server import Instant
 
@@ -78,8 +81,9 @@ class Edge:
         self._log_answer = log_answer
         self._hot = HotPaths(clock=clock, ids=self._ids, pop=pop, log=log_hit)
         self.cache = MemoryCache(self.bounds.cache_bytes_max, on_drop=self._hot.forget)
+        self._triggers = Triggers(functions, via=self.via)
         self._transfer = Transfer(
-            asker=OriginAsker(fetch=fetch, functions=functions, via=self.via, credentials=credentials, clock=clock),
+            asker=OriginAsker(fetch=fetch, triggers=self._triggers, via=self.via, credentials=credentials, clock=clock),
             cache=self.cache,
             bounds=self.bounds,
             clock=clock,
@@ -135,9 +139,8 @@ class Edge:
         request_id = next(self._ids).decode()
         visit = self._receive(request, request_id)
         if isinstance(visit, Visit):
-            answer = refuse(visit, country=self.country, via=self.via) or await self._answer(visit)
-            if answer.status >= 400 and visit.distribution.errors:
-                answer = await self._with_error_page(visit, answer)
+            refusal = refuse(visit, country=self.country, via=self.via)
+            answer = await (self._serve(visit) if refusal is None else self._with_error_page(visit, refusal))
             if visit.behavior.response_headers is not None and answer.result != REDIRECT:
                 draw = int.from_bytes(self._random_bytes(4), "big") / 2**32
                 dress(visit, answer, pop=self.pop, started_at=started_at, now=self._clock(), draw=draw)
@@ -147,6 +150,18 @@ class Edge:
         if self._log_answer is not None:
             self._log_answer(self._clock(), started_at, request, answer, request_id)
         return viewer_response(answer, request_id=request_id, pop=self.pop)
+
+    async def _serve(self, visit: Visit) -> Answer:
+        """The answer to a request that is not refused, as the functions for viewers leave it."""
+        if "viewer-request" in visit.behavior.functions:
+            changed = await self._triggers.viewer_request(visit)
+            if isinstance(changed, Answer):
+                return changed if changed.result == GENERATED else await self._with_error_page(visit, changed)
+            self._go_on_with(visit, changed)
+        answer = await self._answer(visit)
+        if answer.status >= 400:
+            return await self._with_error_page(visit, answer)
+        return await self._triggers.viewer_response(visit, answer)
 
     def _receive(self, request: Request, request_id: str) -> Visit | Answer:
         target, host = request.target, request.host
@@ -164,9 +179,7 @@ class Edge:
             detail = "No distribution has this host name."
             return own_page(403, request_id, reason="unknown-host", via=self.via, detail=detail)
         asked, _, query = target.partition("?")
-        path = asked
-        if path == "/" and distribution.default_root_object:
-            path = "/" + distribution.default_root_object
+        path = _rooted(asked, distribution)
         visit = self._visit(request, request_id, distribution, path=path, query=query)
         keys = visit.behavior.keys
         if keys is not None:
@@ -190,9 +203,11 @@ class Edge:
         *,
         path: str,
         query: str,
+        behavior: Behavior | None = None,
         inner: bool = False,
     ) -> Visit:
-        behavior = choose_behavior(distribution.behaviors, path)
+        if behavior is None:
+            behavior = choose_behavior(distribution.behaviors, path)
         if behavior.keys is not None:
             # What signs a request is for the edge alone: the same object is the same whoever has signed for it.
             query = without_parameters(query)
@@ -229,6 +244,16 @@ class Edge:
                 headers=request.headers,
             ),
         )
+
+    def _go_on_with(self, visit: Visit, request: Request) -> None:
+        """Let a visit be one of the request that a function has made of the viewer's; its behavior stays."""
+        path, _, query = request.target.partition("?")
+        path = _rooted(path, visit.distribution)
+        made = self._visit(
+            request, visit.request_id, visit.distribution, path=path, query=query, behavior=visit.behavior
+        )
+        visit.request, visit.path, visit.query = made.request, made.path, made.query
+        visit.key, visit.why_not = made.key, made.why_not
 
     async def _answer(self, visit: Visit) -> Answer:
         transfer = self._transfer
@@ -367,3 +392,8 @@ class Edge:
         await answer.body.close()
         page.status, page.result, page.status_note = custom.response_status, ERROR, answer.status_note
         return page
+
+
+def _rooted(path: str, distribution: Distribution) -> str:
+    """The path with the default root object put in."""
+    return "/" + distribution.default_root_object if path == "/" and distribution.default_root_object else path

@@ -13,15 +13,8 @@ from nearpoint.edge.access_control import signed
 from nearpoint.edge.collapse import Trouble
 from nearpoint.edge.config import Origin
 from nearpoint.edge.headers import origin_headers
-from nearpoint.edge.ports import (
-    Failed,
-    FunctionCall,
-    FunctionRunner,
-    OriginCredentials,
-    OriginFetch,
-    OriginTarget,
-    Respond,
-)
+from nearpoint.edge.ports import Failed, OriginCredentials, OriginFetch, OriginTarget, Respond
+from nearpoint.edge.triggers import Triggers, reason_of
 from nearpoint.edge.visit import ERROR, Visit
 from nearpoint.wire.client import UpstreamError
 from nearpoint.wire.framing import MalformedHeadError
@@ -73,13 +66,13 @@ class OriginAsker:
         self,
         *,
         fetch: OriginFetch,
-        functions: FunctionRunner | None,
+        triggers: Triggers,
         via: str,
         credentials: OriginCredentials | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._fetch = fetch
-        self._functions = functions
+        self._triggers = triggers
         self._via = via
         self._credentials = credentials
         self._clock = clock
@@ -125,25 +118,12 @@ class OriginAsker:
             scheme=target.scheme,
             client_ip=visit.request.client_ip,
         )
-        association = visit.behavior.functions.get("origin-request")
-        if association is not None:
-            if self._functions is None:
-                return Trouble(status=503, result=ERROR, reason="no-function-runner", unreachable=False)
-            outcome = await self._functions.run_origin_request(
-                FunctionCall(
-                    association=association,
-                    distribution_id=visit.distribution.id,
-                    distribution_domain=visit.distribution.domain,
-                    request_id=visit.request_id,
-                    request=request,
-                    origin=target,
-                )
-            )
-            if isinstance(outcome, Failed):
-                return Trouble(status=outcome.status, result=outcome.result, reason=outcome.text, unreachable=False)
-            if isinstance(outcome, Respond):
-                return Arrived(response=outcome.response, generated=True, authorized=False, forwarded=headers)
-            request, target = outcome.request, outcome.origin
+        outcome = await self._triggers.origin_request(visit, request, target)
+        if isinstance(outcome, Failed):
+            return _function_trouble(outcome)
+        if isinstance(outcome, Respond):
+            return Arrived(response=outcome.response, generated=True, authorized=False, forwarded=headers)
+        request, target = outcome.request, outcome.origin or target
         final = request.headers.copy()
         for name, value in target.custom_headers:
             final.set(name, value)
@@ -172,7 +152,11 @@ class OriginAsker:
         result = await self._attempts(target, sent)
         if isinstance(result, Trouble):
             return result
-        return Arrived(response=result, generated=False, authorized=authorized, forwarded=headers)
+        changed = await self._triggers.origin_response(visit, request, target, result)
+        if isinstance(changed, Failed):
+            await result.body.close()
+            return _function_trouble(changed)
+        return Arrived(response=changed, generated=False, authorized=authorized, forwarded=headers)
 
     async def _attempts(self, target: OriginTarget, request: Request) -> Response | Trouble:
         """Ask until an answer begins. A failure that the origin may have acted on is not repeated."""
@@ -195,6 +179,16 @@ class OriginAsker:
             if not again:
                 break
         return Trouble(status=status, result=ERROR, reason=f"origin-{reason}", unreachable=True)
+
+
+def _function_trouble(failure: Failed) -> Trouble:
+    return Trouble(
+        status=failure.status,
+        result=failure.result,
+        reason=reason_of(failure),
+        unreachable=False,
+        text=failure.text,
+    )
 
 
 def _fails_over(visit: Visit, first: Arrived | Trouble, statuses: frozenset[int]) -> bool:

@@ -43,11 +43,12 @@ class OriginFetch(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionCall:
-    """One run of an origin-request function.
+    """One run of a function.
 
-    The request's target is the viewer's, without the origin's path; its headers are those that the origin would get,
-    without `X-Amz-Cf-Id` (which is `request_id`) and the origin's custom headers. Its body is for the origin: whoever
-    runs the function puts back what it has read of it.
+    In an origin event the request's target is the viewer's, without the origin's path; its headers are those that the
+    origin would get (or has got), without `X-Amz-Cf-Id` (which is `request_id`) and the origin's custom headers. In a
+    viewer event it is the viewer's own, and `origin` is None. A request's body goes on: whoever runs the function puts
+    back what it has read of it.
     """
 
     association: Association
@@ -55,15 +56,15 @@ class FunctionCall:
     distribution_domain: str
     request_id: str
     request: Request
-    origin: OriginTarget
+    origin: OriginTarget | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continue:
-    """Go on to the origin with this request. A replaced body is the request's."""
+    """Go on with this request, to this origin in an origin event. A replaced body is the request's."""
 
     request: Request
-    origin: OriginTarget
+    origin: OriginTarget | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +78,12 @@ class Respond:
 class Failed:
     """The function failed: the viewer gets `status`, and `result` in X-Cache before ` from cloudfront`.
 
-    `text` says what happened, for the log and not for the viewer.
+    `reason` is one word of a few, such as `timeout`; `text` says what happened, for the log and not for the viewer.
     """
 
     status: int
     result: str
+    reason: str
     text: str
 
 
@@ -94,4 +96,8 @@ class OriginCredentials(Protocol):
 class FunctionRunner(Protocol):
     """Runs Lambda@Edge functions. Never raises for what a function does."""
 
-    async def run_origin_request(self, call: FunctionCall, /) -> Continue | Respond | Failed: ...
+    async def run_request(self, call: FunctionCall, /) -> Continue | Respond | Failed:
+        """Run the function of a request event."""
+
+    async def run_response(self, call: FunctionCall, response: Response, /) -> Response | Failed:
+        """Run the function of a response event; whoever runs it closes a body that it replaces."""

@@ -44,7 +44,6 @@ class Why(Enum):
     INCOMPLETE = "incomplete"
     INVALIDATED = "invalidated"
     ENCODING = "transfer-coding"
-    FUNCTION_FAILED = "function-failed"
     REMEMBERED = "remembered"
 
 

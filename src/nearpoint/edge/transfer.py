@@ -300,10 +300,10 @@ class Transfer:
             origin=visit.behavior.origin.domain,
             status=trouble.status,
             reason=trouble.reason,
+            text=trouble.text,
         )
-        reason = trouble.reason if trouble.unreachable else Why.FUNCTION_FAILED.value
         page = error_page(trouble.status, visit.request_id)
-        return answer_of(page, result=trouble.result, note=f"fwd={forward}; detail={reason}", via=self._via)
+        return answer_of(page, result=trouble.result, note=f"fwd={forward}; detail={trouble.reason}", via=self._via)
 
 
 def may_be_stale(entry: Entry, now: float, *, unreachable: bool) -> bool:

@@ -10,12 +10,13 @@ from nearpoint.edge import ports
 from nearpoint.functions.event import EventConfig
 from nearpoint.functions.logs import LogSink
 from nearpoint.functions.origin import CustomOrigin, Origin, S3Origin
-from nearpoint.functions.outcome import Continue, Failed, Outcome, Respond
+from nearpoint.functions.outcome import Continue, Failed, Respond
 from nearpoint.functions.runner import Runner
 from nearpoint.functions.sandbox import Sandbox
 from nearpoint.signing import Credentials
 from nearpoint.state.resources import Function, Snapshot
 from nearpoint.state.sessions import mint
+from nearpoint.wire.message import Response
 
 SESSION_S = 3600
 RENEW_S = 900  # renewed this long before they expire: longer than any function runs
@@ -55,23 +56,62 @@ class EdgeFunctions:
         self._log = log
         self._runner = Runner(sandbox.invoke, RoleCredentials(snapshot))
 
-    async def run_origin_request(self, call: ports.FunctionCall, /) -> ports.Continue | ports.Respond | ports.Failed:
+    async def run_request(self, call: ports.FunctionCall, /) -> ports.Continue | ports.Respond | ports.Failed:
+        function = self._function(call)
+        if isinstance(function, ports.Failed):
+            return function
+        include_body = call.association.include_body
+        if call.origin is None:
+            outcome = await self._runner.run_viewer_request(
+                function, _config_of(call), call.request, include_body=include_body
+            )
+        else:
+            outcome = await self._runner.run_origin_request(
+                function, _config_of(call), call.request, _origin_of(call.origin), include_body=include_body
+            )
+        match outcome:
+            case Respond(response=response):
+                return ports.Respond(response=response)
+            case Failed():
+                return self._failed(function, call, outcome)
+            case Continue(request=request, origin=origin):
+                target = call.origin if origin is None or call.origin is None else _target_of(origin, call.origin)
+                return ports.Continue(request=request, origin=target)
+
+    async def run_response(self, call: ports.FunctionCall, response: Response, /) -> Response | ports.Failed:
+        function = self._function(call)
+        if isinstance(function, ports.Failed):
+            return function
+        if call.origin is None:
+            outcome = await self._runner.run_viewer_response(function, _config_of(call), call.request, response)
+        else:
+            outcome = await self._runner.run_origin_response(
+                function, _config_of(call), call.request, response, _origin_of(call.origin)
+            )
+        if isinstance(outcome, Failed):
+            return self._failed(function, call, outcome)
+        assert outcome.response is not None
+        return outcome.response
+
+    def _function(self, call: ports.FunctionCall) -> Function | ports.Failed:
         function = self._snapshot().functions.get(call.association.function_arn)
         if function is None:
             text = f"there is no function {call.association.function_arn}"
-            return ports.Failed(status=503, result="LambdaExecutionError", text=text)
-        config = EventConfig(
-            distribution_domain=call.distribution_domain,
-            distribution_id=call.distribution_id,
-            request_id=call.request_id,
-        )
-        outcome = await self._runner.run_origin_request(
-            function, config, call.request, _origin_of(call.origin), include_body=call.association.include_body
-        )
-        if isinstance(outcome, Failed):
-            line = f"FAILED RequestId: {call.request_id}\tStatus: {outcome.status}\t{outcome.reason}: {outcome.text}"
-            self._log(function, call.request_id, line)
-        return _for_edge(outcome, call.origin)
+            return ports.Failed(status=503, result="LambdaExecutionError", reason="missing", text=text)
+        return function
+
+    def _failed(self, function: Function, call: ports.FunctionCall, failure: Failed) -> ports.Failed:
+        line = f"FAILED RequestId: {call.request_id}\tStatus: {failure.status}\t{failure.reason}: {failure.text}"
+        self._log(function, call.request_id, line)
+        return ports.Failed(status=failure.status, result=failure.result_type, reason=failure.reason, text=failure.text)
+
+
+def _config_of(call: ports.FunctionCall) -> EventConfig:
+    return EventConfig(
+        distribution_domain=call.distribution_domain,
+        distribution_id=call.distribution_id,
+        request_id=call.request_id,
+    )
 
 
 def _origin_of(target: ports.OriginTarget) -> Origin:
@@ -122,14 +162,3 @@ def _target_of(origin: Origin, before: ports.OriginTarget) -> ports.OriginTarget
         connect_timeout_s=before.connect_timeout_s,
         connection_attempts=before.connection_attempts,
     )
-
-
-def _for_edge(outcome: Outcome, before: ports.OriginTarget) -> ports.Continue | ports.Respond | ports.Failed:
-    match outcome:
-        case Respond(response=response):
-            return ports.Respond(response=response)
-        case Failed(status=status, text=text):
-            return ports.Failed(status=status, result=outcome.result_type, text=text)
-        case Continue(request=request, origin=origin):
-            target = before if origin is None else _target_of(origin, before)
-            return ports.Continue(request=request, origin=target)
