@@ -11,7 +11,7 @@ import pytest
 from nearpoint.node.request_log import CLIENT_GONE, LINES_MAX, RequestLog
 from nearpoint.wire.message import Headers, Request, Response, StreamBody, read_all
 
-AT = datetime(2026, 11, 23, 5, 0, tzinfo=UTC)
+AT = datetime(2026, 11, 23, 5, 0, 0, 250_000, tzinfo=UTC)
 AUTHORIZATION = "AWS4-HMAC-SHA256 Credential=AKID/20261123/r/s3/aws4_request, SignedHeaders=host, Signature=secret"
 
 
@@ -33,7 +33,7 @@ def _log(response: Response | Exception, *, terminal: bool = False) -> tuple[Req
 
     written: list[bytes] = []
     ticks = iter(range(1_000_000))
-    log = RequestLog(handle, written.append, terminal=terminal, now=lambda: AT, clock_s=lambda: next(ticks) / 1000)
+    log = RequestLog(handle, written.append, terminal=terminal, time_s=AT.timestamp, clock_s=lambda: next(ticks) / 1000)
     return log, written
 
 
@@ -43,7 +43,7 @@ async def test_a_line_for_an_answer_in_memory() -> None:
     await log.handle(_request(authorization=AUTHORIZATION))
     log.flush()
     assert orjson.loads(written[0]) == {
-        "at": "2026-11-23T05:00:00.000000Z",
+        "at": "2026-11-23T05:00:00.250Z",
         "client": "192.0.2.1",
         "access_key_id": "AKID",
         "method": "GET",
@@ -111,7 +111,7 @@ async def test_a_terminal_is_not_driven() -> None:
     log, written = _log(Response(404), terminal=True)
     await log.handle(_request("/b/\x1b[2J\x9b"))
     log.flush()
-    assert written[0].decode().startswith("05:00:00.000 404 GET    /b/?[2J?  0 B  1.0 ms")
+    assert written[0].decode().startswith("05:00:00.250 404 GET    /b/?[2J?  0 B  1.0 ms")
     assert written[0].count(b"\n") == 1
 
 

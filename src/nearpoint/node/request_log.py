@@ -19,9 +19,9 @@ from nearpoint.regions.forward import outgoing_query
 from nearpoint.wire.message import Body, BytesBody, Exchange, Request, Response, StreamBody
 
 FLUSH_S = 0.05
+ACCESS_KEY_ID_MAX = 128
 LINES_MAX = 1000  # that wait, then they are written at once
 CLIENT_GONE = 499  # what nginx logs for it
-_CREDENTIAL = re.compile(r"Credential=([^/,\s]{1,128})/")
 _CREDENTIAL_IN_QUERY = re.compile(r"(?:^|&)X-Amz-Credential=([^&]{1,200})", re.IGNORECASE)
 
 
@@ -34,13 +34,15 @@ class RequestLog:
         write: Callable[[bytes], object],
         *,
         terminal: bool = False,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        time_s: Callable[[], float] = time.time,
         clock_s: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._handler = handler
         self._write = write
         self._terminal = terminal
-        self._now = now
+        self._time_s = time_s
+        self._second = -1
+        self._moment = ""
         self._clock_s = clock_s
         self._lines: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -85,14 +87,20 @@ class RequestLog:
         response: Response | None,
         complete: bool = True,
     ) -> None:
+        now_s = self._time_s()
+        second = int(now_s)
+        if second != self._second:
+            self._second = second
+            self._moment = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        target, _, query = request.target.partition("?")
         fields = {
-            "at": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "at": f"{self._moment}.{int((now_s - second) * 1000):03}Z",
             "client": request.client_ip,
-            "access_key_id": _access_key_id(request),
+            "access_key_id": _access_key_id(request.headers.get("authorization"), query),
             "method": request.method,
             "host": request.headers.get("host") or "",
-            "path": request.path,
-            "query": outgoing_query(request.query),
+            "path": target,
+            "query": outgoing_query(query) if query else "",
             "status": status,
             "bytes": sent_bytes,
             "ms": round((self._clock_s() - started_s) * 1000, 2),
@@ -117,11 +125,11 @@ def _text(fields: Mapping[str, object]) -> bytes:
     return "".join(char if char.isprintable() else "?" for char in line).encode() + b"\n"
 
 
-def _access_key_id(request: Request) -> str | None:
-    found = _CREDENTIAL.search(request.headers.get("authorization") or "")
-    if found is not None:
-        return found[1]
-    in_query = _CREDENTIAL_IN_QUERY.search(request.query) if request.query else None
+def _access_key_id(authorization: str | None, query: str) -> str | None:
+    if authorization is not None:
+        _, _, rest = authorization.partition("Credential=")
+        return rest.partition("/")[0][:ACCESS_KEY_ID_MAX] or None
+    in_query = _CREDENTIAL_IN_QUERY.search(query) if query else None
     return None if in_query is None else unquote(in_query[1]).partition("/")[0]
 
 
