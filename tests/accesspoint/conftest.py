@@ -37,6 +37,7 @@ class FakeStore:
     objects: dict[str, bytes] = field(default_factory=dict)
     seen: list[Request] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    marked: set[str] = field(default_factory=set)
     refused: list[str] = field(default_factory=list)
     origin: Origin = field(default_factory=lambda: Origin(host="127.0.0.1", port=1))
     server: Server | None = None
@@ -48,8 +49,18 @@ class FakeStore:
         await self.server.start(sock)
 
     async def stop(self) -> None:
-        assert self.server is not None
-        await self.server.drain(0.0)
+        if self.server is not None:
+            await self.server.drain(0.0)
+
+    async def halt(self) -> None:
+        """Refuse connections until `resume`."""
+        await self.stop()
+        self.server = None
+
+    async def resume(self) -> None:
+        sock = socket.create_server(("127.0.0.1", self.origin.port))
+        self.server = Server(self.handle)
+        await self.server.start(sock)
 
     @property
     def requests(self) -> list[Request]:
@@ -60,6 +71,9 @@ class FakeStore:
         self.seen.append(request)
         if self.behave == "hang":
             await asyncio.sleep(60)
+        if self.behave == "swallow" and request.method == "PUT":
+            await read_all(request.body, 1 << 26)
+            raise ConnectionResetError
         if self.behave == "far away":
             await asyncio.sleep(0.5)
         if self.behave.isdigit():
@@ -84,6 +98,8 @@ class FakeStore:
                 self.objects[request.path] = body
             return Response(200, Headers([("ETag", f'"{hashlib.md5(body).hexdigest()}"')]))
         data = self.objects.get(request.path)
+        if request.path in self.marked:
+            return Response(404, Headers([("x-amz-delete-marker", "true")]))
         if data is None:
             return Response(404, body=b"<Error><Code>NoSuchKey</Code></Error>")
         return self._object(request, data)
