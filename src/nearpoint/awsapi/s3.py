@@ -16,6 +16,8 @@ from nearpoint.awsapi.call import Context
 from nearpoint.awsapi.endpoint import GLOBAL_REGION, Endpoint
 from nearpoint.awsapi.paging import decode_token, encode_token
 from nearpoint.awsapi.s3_permission import S3Permission, copy_source
+from nearpoint.awsapi.s3_replication import CONFIGURATION_BYTES_MAX as REPLICATION_BYTES_MAX
+from nearpoint.awsapi.s3_replication import check_destinations
 from nearpoint.awsapi.s3_service_access import bucket_policy, demand_of_service
 from nearpoint.awsproto import AwsError, Operation, load_service
 from nearpoint.bucket.names import is_bucket_name
@@ -111,6 +113,8 @@ class S3:
                 return await self._copy(call, bucket, source, source_key, version_id)
         if name in _ACCESS:
             return await self._configure_access(call, bucket, payload)
+        if name == "PutBucketReplication":
+            await self._check_replication(call, bucket, payload)
         return await self._forward(call, bucket, payload)
 
     def _result(self, call: S3Call, result: Mapping[str, Any]) -> Response:
@@ -268,6 +272,18 @@ class S3:
             else:
                 await bucket_access.note_public_access_block(self._ctx.domain, bucket.name, settings)
         return response
+
+    async def _check_replication(self, call: S3Call, bucket: Bucket, payload: Payload) -> None:
+        await payload.keep(REPLICATION_BYTES_MAX)
+        body = await read_all(payload.open(), REPLICATION_BYTES_MAX)
+        labels = {"Bucket": bucket.name}
+        params = self._codec.read_params(call.operation, labels, call.query, call.request.headers, body)
+        await check_destinations(
+            params["ReplicationConfiguration"],
+            source=bucket.name,
+            bucket_of=lambda name: self._ctx.state.get(Bucket, name),
+            store_of=self._store,
+        )
 
     async def _forward(self, call: S3Call, bucket: Bucket, payload: Payload) -> Response:
         response = await forward(call.request, payload, self._store(bucket.region), bucket=bucket.name, key=call.key)
