@@ -15,8 +15,6 @@ from botocore.exceptions import ClientError
 
 from nearpoint.signing import EMPTY_SHA256, Credentials, Message, presign_v4, sign_v4, sign_v4a
 
-pytestmark = pytest.mark.xdist_group("walkthrough-shared")
-
 HERE = "us-east-1"
 
 ROLE = {

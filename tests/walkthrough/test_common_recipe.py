@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("walkthrough-shared")
-
 # Signs what the origin will get: the host and the request id that CloudFront adds. The rest travels on unsigned.
 SIGNER = """
 import boto3

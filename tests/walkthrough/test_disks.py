@@ -17,8 +17,6 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-pytestmark = pytest.mark.xdist_group("walkthrough-life")
-
 HERE = "us-east-1"
 
 

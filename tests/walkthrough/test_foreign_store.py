@@ -17,8 +17,6 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-pytestmark = pytest.mark.xdist_group("walkthrough-foreign-store")
-
 OURS, FOREIGN = "us-east-1", "eu-west-1"
 ACCESS_KEY_ID, SECRET_KEY = "AKIAFOREIGNSTORE0000", "foreign/secret+with:odd@characters"
 WEED = shutil.which("weed", path=str(Path(sys.executable).parent))

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("walkthrough-kill")
-
 HERE = "us-east-1"
 IN_FLIGHT = 4  # the loop's curls
 # A viewer's connection ends in the node of its location and leads through the links. All else is behind those.

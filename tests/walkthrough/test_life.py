@@ -15,8 +15,6 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("walkthrough-life")
-
 
 def wait_gone(processes: dict[int, str]) -> None:
     """Wait until none of these processes runs (a zombie does not, nor does another that got its number)."""

@@ -14,8 +14,6 @@ from typing import Any
 import pytest
 import urllib3
 
-pytestmark = pytest.mark.xdist_group("walkthrough-shared")
-
 HERE = "us-east-1"
 
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("walkthrough-steps")
-
 FIRST, SECOND = "us-east-1", "eu-west-1"
 
 SDK_SCRIPT = """

@@ -60,8 +60,8 @@ class Member(Struct, frozen=True, kw_only=True):
 class AccessPoint(Resource, frozen=True, kw_only=True):
     """A Multi-Region Access Point. `alias` ends in `.mrap`; its ARN ends in the alias.
 
-    What AWS has not: `read_fallback` looks for a key elsewhere before a 404; `hedge_reads` asks a second region when the
-    first is slow.
+    What AWS has not: `read_fallback` looks for a key elsewhere before a 404; `hedge_reads` asks a second region when
+    the first is slow.
     """
 
     KIND: ClassVar[str] = "access-point"
