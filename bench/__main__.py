@@ -2,8 +2,9 @@
 
     python -m bench [NAME …]
 
-A name is a module of this folder (signing, wire, functions, store, accesspoint, edge, world). Exit code 1 when a target
-was missed. A peer that is not installed is named with the way to install it, and its row stays without a ratio.
+A name is a module of this folder (signing, wire, functions, store, accesspoint, edge, replication, world). Exit code 1
+when a target was missed. A peer that is not installed is named with the way to install it, and its row stays without a
+ratio.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ORDER = ("signing", "functions", "wire", "store", "accesspoint", "edge", "world")
+ORDER = ("signing", "functions", "wire", "store", "accesspoint", "edge", "replication", "world")
 
 
 def main(names: list[str]) -> int:
