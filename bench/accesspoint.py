@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import multiprocessing
 import os
@@ -113,18 +114,20 @@ def _serve_access_point(sock: socket.socket, store_port: int) -> None:
         }
         snapshot = _snapshot()
         node = AccessPointNode("bench", lambda: snapshot, stores)
+        gc.collect()
+        gc.freeze()  # what is there from the beginning need not be looked through again and again
         await Server(node.handle).start(sock)
         await node.run()
 
     uvloop.run(serve())
 
 
-def signed_requests(count: int) -> list[bytes]:
-    """Requests for as many keys, each with a signature of its own."""
+def signed_requests(count: int, name: str | None = None) -> list[bytes]:
+    """Requests for as many keys (or all for the path `name`), each with a signature of its own."""
     requests = []
     now = datetime.now(UTC)
     for at in range(count):
-        path = f"/folder/object-{at:06d}"
+        path = name or f"/folder/object-{at:06d}"
         message = Message("GET", path, "", [("Host", HOST)])
         headers = [("Host", HOST), *sign_v4a(message, ROOT, now=now, payload_hash=EMPTY_SHA256)]
         fields = "".join(f"{name}: {value}\r\n" for name, value in headers)
@@ -175,8 +178,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 async def _drive(port: int, requests: Sequence[bytes], connections: int, worker: int) -> dict[str, float]:
