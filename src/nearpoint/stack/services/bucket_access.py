@@ -1,6 +1,6 @@
 """Who may use a bucket: its policy and Block Public Access, checked when they are put, and copied into the state.
 
-The bucket's store keeps them as S3 does; the copy goes to every node with the snapshot, which is where they are evaluated.
+The store of a bucket keeps them as S3 does; the copy goes to every node with the snapshot: there they are evaluated.
 """
 
 from __future__ import annotations
