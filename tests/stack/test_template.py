@@ -7,6 +7,7 @@ import pytest
 
 from nearpoint.stack.errors import TemplateError
 from nearpoint.stack.intrinsics import Scope
+from nearpoint.stack.preparation import prepare
 from nearpoint.stack.template import decide, parse
 from nearpoint.stack.types import ATTRIBUTES
 
@@ -164,3 +165,18 @@ def test_what_is_let_pass() -> None:
     )
     assert template.mappings == {"M": {"a": {"b": ["1", "2"], "c": "3"}}}
     assert template.resources["A"].deletion_policy == "Retain"
+
+
+def test_a_type_that_only_aws_has_may_stand_under_a_condition_that_leaves_it_out() -> None:
+    text = json.dumps(
+        {
+            "Parameters": {"Alarms": {"Type": "String", "Default": "no"}},
+            "Conditions": {"HasAlarms": {"Fn::Equals": [{"Ref": "Alarms"}, "yes"]}},
+            "Resources": {"A": BUCKET, "B": {"Type": "AWS::CloudWatch::Alarm", "Condition": "HasAlarms"}},
+        }
+    )
+    assert set(prepare(text, {}, {}).graph) == {"A"}
+    with pytest.raises(TemplateError, match=r"Unrecognized resource types: \[AWS::CloudWatch::Alarm\]"):
+        prepare(text, {"Alarms": "yes"}, {})
+    with pytest.raises(TemplateError, match="Unrecognized"):
+        parse(text.replace("AWS::CloudWatch::Alarm", "Custom::Thing"), {BUCKET["Type"]: frozenset()})

@@ -24,11 +24,11 @@ State = Literal["absent", "ours", "blank", "foreign"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bucket:
-    """A bucket of a deployment. `made`: by deploy; False for one that the user named."""
+    """A bucket that deploy makes. `holds_data`: an access point leads to it."""
 
     name: str
     region: str
-    made: bool = True
+    holds_data: bool = True
 
 
 def bucket_name(stack: str, account_id: str, last: str) -> str:
@@ -92,7 +92,7 @@ def ensure(clients: Clients, bucket: Bucket, stack: str) -> bool:
             s3.create_bucket(Bucket=bucket.name, **where)
         if state != "ours":
             s3.put_bucket_tagging(Bucket=bucket.name, Tagging={"TagSet": [{"Key": TAG, "Value": stack}]})
-        _configure(s3, bucket.name)
+        _configure(s3, bucket.name, _policy(bucket, clients.identity().account_id))
     except ClientError as error:
         if code_of(error) in ("BucketAlreadyExists", "OperationAborted"):
             raise DeployError(
@@ -103,7 +103,35 @@ def ensure(clients: Clients, bucket: Bucket, stack: str) -> bool:
     return state == "absent"
 
 
-def _configure(s3: Any, name: str) -> None:
+def _policy(bucket: Bucket, account_id: str) -> dict[str, Any]:
+    arns = [f"arn:aws:s3:::{bucket.name}", f"arn:aws:s3:::{bucket.name}/*"]
+    statements: list[dict[str, Any]] = [
+        {
+            "Sid": "OnlyOverTls",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": arns,
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+    ]
+    if bucket.holds_data:
+        # S3 User Guide, "Delegating access control to access points": what this account's access points allow, their
+        # policies decide. Without it, CloudFront's own signature would be refused by the bucket.
+        statements.append(
+            {
+                "Sid": "AsAccessPointsDecide",
+                "Effect": "Allow",
+                "Principal": "*",
+                "Action": ["s3:GetObject", "s3:ListBucket", "s3:PutObject", "s3:DeleteObject"],
+                "Resource": arns,
+                "Condition": {"StringEquals": {"s3:DataAccessPointAccount": account_id}},
+            }
+        )
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _configure(s3: Any, name: str, policy: dict[str, Any]) -> None:
     s3.put_public_access_block(
         Bucket=name,
         PublicAccessBlockConfiguration=dict.fromkeys(
@@ -133,19 +161,6 @@ def _configure(s3: Any, name: str) -> None:
             ]
         },
     )
-    policy = {
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": "OnlyOverTls",
-                "Effect": "Deny",
-                "Principal": "*",
-                "Action": "s3:*",
-                "Resource": [f"arn:aws:s3:::{name}", f"arn:aws:s3:::{name}/*"],
-                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-            }
-        ],
-    }
     s3.put_bucket_policy(Bucket=name, Policy=json.dumps(policy))
 
 

@@ -78,10 +78,10 @@ def delete(
             refused=True,
         )
     data = [Bucket(name=each.name, region=each.region) for each in (known.data if known else ()) if each.made]
-    kept = [each.name for each in (known.data if known else ()) if not each.made]
+    kept = [f"{each.name} (AWS::S3::Bucket)" for each in (known.data if known else ()) if not each.made]
     ours = [bucket for bucket in data if buckets.look(clients, bucket, name) in _REMOVABLE]
     if keep_buckets:
-        kept += [bucket.name for bucket in ours]
+        kept += [f"{bucket.name} (AWS::S3::Bucket)" for bucket in ours]
     _ask(clients, name, found is not None, [] if keep_buckets else ours, kept, reporter)
     removed: list[str] = []
     if found is not None:
@@ -92,6 +92,7 @@ def delete(
                 f"`nearpoint delete --stack {name}` again (or leave it running with --wait)."
             )
             return Deleted(stack=name, removed=(), left=tuple(left), kept=tuple(kept), advice=advice)
+        kept += _retained(stack, found["StackId"])
         removed.append(f"stack {name}")
     for bucket in [] if keep_buckets else ours:
         _remove_bucket(clients, bucket, reporter)
@@ -142,6 +143,15 @@ def _remove_stack(stack: Stack, reporter: Reporter, *, wait: bool, sleep: Callab
             return [f"{each['logical_id']} ({each['type']}) {each['physical_id']}".strip() for each in stuck]
         reporter.step(f"replicas are still at the edge; trying again in {REPLICAS_POLL_S / 60:.0f} minutes")
         sleep(REPLICAS_POLL_S)
+
+
+def _retained(stack: Stack, stack_id: str) -> list[str]:
+    """What the template says shall outlive its stack."""
+    return [
+        f"{each['physical_id']} ({each['type']})"
+        for each in stack.resources(stack_id)
+        if each["status"] == "DELETE_SKIPPED" and each["physical_id"]
+    ]
 
 
 def _remove_bucket(clients: Clients, bucket: Bucket, reporter: Reporter) -> None:

@@ -37,7 +37,8 @@ class Record(Struct, frozen=True, kw_only=True):
 
 def home_bucket(clients: Clients, stack: str) -> Bucket:
     """The deployment's own bucket: packages, large templates and this record."""
-    return Bucket(name=bucket_name(stack, clients.identity().account_id, "deployment"), region=HOME_REGION)
+    name = bucket_name(stack, clients.identity().account_id, "deployment")
+    return Bucket(name=name, region=HOME_REGION, holds_data=False)
 
 
 def read(clients: Clients, stack: str) -> Record | None:

@@ -22,7 +22,7 @@ def rules(targets: Sequence[DataBucket]) -> list[dict[str, Any]]:
     """A rule for each target, in the words of PutBucketReplication."""
     return [
         {
-            "ID": f"to-{target.region}",
+            "ID": f"to-{target.parameter}",  # a name that a template's alarms can know
             "Priority": priority,
             "Status": "Enabled",
             "Filter": {"Prefix": ""},

@@ -33,7 +33,7 @@ def command(
         for what in done.left:
             notes.print(f"[yellow]left:[/] {what}", soft_wrap=True)
         for what in done.kept:
-            notes.print(f"kept: bucket {what}", soft_wrap=True)
+            notes.print(f"kept: {what}", soft_wrap=True)
         if done.advice:
             notes.print(done.advice, soft_wrap=True)
     return Exit.FAILED if done.left else Exit.DONE

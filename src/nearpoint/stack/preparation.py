@@ -13,7 +13,7 @@ from nearpoint.stack.intrinsics import Scope, evaluate
 from nearpoint.stack.parameters import Matcher
 from nearpoint.stack.records import Stack
 from nearpoint.stack.references import references
-from nearpoint.stack.template import Template, decide, parse
+from nearpoint.stack.template import Template, check_types, decide, parse
 from nearpoint.stack.types import ATTRIBUTES, TYPES
 
 
@@ -53,6 +53,7 @@ def prepare(
     )
     conditions = decide(template, scope)
     graph = plan.dependencies(template, conditions)
+    check_types((template.resources[name] for name in graph), TYPES)
     scope = Scope(parameters=scope.parameters, pseudo=scope.pseudo, mappings=scope.mappings, conditions=conditions)
     return Prepared(template=template, graph=graph, scope=scope)
 
@@ -96,7 +97,8 @@ def capabilities_needed(template: Template) -> list[str]:
     needed = {
         capability
         for resource in template.resources.values()
-        if (capability := TYPES[resource.type].capability(resource.properties)) is not None
+        if (kind := TYPES.get(resource.type)) is not None
+        and (capability := kind.capability(resource.properties)) is not None
     }
     return ["CAPABILITY_NAMED_IAM"] if "CAPABILITY_NAMED_IAM" in needed else sorted(needed)
 

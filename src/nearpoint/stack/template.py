@@ -6,7 +6,7 @@ CloudFormation User Guide, "Template anatomy" and quotas; error texts are CloudF
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from nearpoint.stack.references import condition_references, references
 VERSION = "2010-09-09"
 RESOURCES_MAX, PARAMETERS_MAX, OUTPUTS_MAX, MAPPINGS_MAX = 500, 200, 200, 200
 DESCRIPTION_BYTES_MAX = 1024
+AWS_TYPE = re.compile(r"AWS::[A-Za-z0-9]{1,64}::[A-Za-z0-9]{1,64}\Z")
 LOGICAL_ID = re.compile(r"[A-Za-z0-9]{1,255}")
 MAPPING_KEY = re.compile(r"[A-Za-z0-9.-]{1,255}")
 SECTIONS = frozenset(
@@ -252,13 +253,20 @@ def _output(name: str, raw: Any) -> OutputDeclaration:
     )
 
 
-def _check_types(template: Template, types: Mapping[str, frozenset[str]]) -> None:
-    unknown = sorted({each.type for each in template.resources.values() if each.type not in types})
+def check_types(resources: Iterable[ResourceDeclaration], types: Container[str]) -> None:
+    """Raises TemplateError where one of them is of no type there is."""
+    unknown = [each for each in resources if each.type not in types]
     if unknown:
-        first = next(each for each in template.resources.values() if each.type == unknown[0])
+        names = sorted({each.type for each in unknown})
         raise TemplateError(
-            f"Template format error: Unrecognized resource types: [{', '.join(unknown)}]", line=first.line
+            f"Template format error: Unrecognized resource types: [{', '.join(names)}]", line=unknown[0].line
         )
+
+
+def _check_types(template: Template, types: Mapping[str, frozenset[str]]) -> None:
+    # What a condition may leave out may be of a type that only AWS has; `prepare` looks again once that is decided.
+    always = [each for each in template.resources.values() if each.condition is None or not AWS_TYPE.match(each.type)]
+    check_types(always, types)
 
 
 def _check_functions(value: Any) -> None:
@@ -348,8 +356,8 @@ def _check_block(
                 raise TemplateError(
                     f"Template error: instance of Fn::GetAtt references undefined resource {each.name}", line=line
                 )
-            attributes = types[resource.type]
-            if each.attribute is not None and each.attribute not in attributes:
+            attributes = types.get(resource.type)
+            if attributes is not None and each.attribute is not None and each.attribute not in attributes:
                 raise TemplateError(
                     f"Template error: resource {each.name} does not support attribute type {each.attribute} in "
                     "Fn::GetAtt",
