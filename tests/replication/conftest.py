@@ -116,10 +116,10 @@ class Region:
         found = []
         rows, more = await self.peer.history(bucket, "", 5000)
         assert not more
-        for key, version, *_ in rows:
-            body = orjson.dumps([(key, version, True)])
+        for each in rows:
+            body = orjson.dumps([(each.key, each.id, True)])
             response = await self.store.send("POST", "-", "versions", query=urlencode({"bucket": bucket}), body=body)
-            found.append((key, version, await read_all(response.body, 2**30)))
+            found.append((each.key, each.id, await read_all(response.body, 2**30)))
         return sorted(found)
 
     async def pending(self) -> int:

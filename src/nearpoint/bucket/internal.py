@@ -7,6 +7,7 @@ GET  /-/owed                           how much every bucket owes to every other
 POST /-/versions?bucket=B              [[key, version, with content] …]: those versions (`document`)
 PUT  /-/versions?bucket=B              versions of another region (`document`): what became of each
 GET  /-/history?bucket=B&after=KEY     every version there is, by key
+GET  /-/rules                          the replication configurations, by bucket
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from nearpoint.bucket import outbox, schema
 from nearpoint.bucket.calls import legal_key
 from nearpoint.bucket.document import Inlet
 from nearpoint.bucket.replicas import Replicas, Wanted, history
+from nearpoint.bucket.settings import replication_rules as rules
 from nearpoint.bucket.store import Store
 from nearpoint.signing import Verified
 from nearpoint.wire.message import Headers, Request, Response
@@ -66,6 +68,8 @@ class Internal:
                     after = legal_key(query.get("after", ""))
                     limit = min(int(query.get("limit", HISTORY_MAX)), HISTORY_MAX)
                     return _json(None, history(self._store, query["bucket"], after, limit))
+                case "GET", "rules":
+                    return _json(rules(self._store.db))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise AwsError("InvalidArgument", f"This request cannot be understood: {error!r}") from None
         raise AwsError("MethodNotAllowed")

@@ -32,6 +32,9 @@ from nearpoint.wire.message import Headers, StreamBody
 log = structlog.get_logger("nearpoint.bucket")
 
 Outcome = Literal["applied", "had", "content", "missing", "refused"]
+_HISTORY = (
+    "SELECT key, version, stamp, origin, etag, amended, amended_in, size, marker, tags FROM object WHERE bucket = ?"
+)
 _FIELDS = frozenset(
     {"cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "expires"}
 )
@@ -286,26 +289,13 @@ def _add_parts(tx: Transaction, store: Store, received: Sequence[Received]) -> i
 
 
 def history(store: Store, bucket_name: str, after: bytes, limit: int) -> bytes:
-    """Every version's key, id, stamp and amendment, by key, from behind a key: what the reconciler compares."""
+    """The versions behind a key, in order of the keys: what the reconciler compares, as JSON."""
     bucket = rows.find_bucket(store.db, bucket_name)
-    found = fetch_all(
-        store.db,
-        "SELECT key, version, stamp, origin, etag, amended, amended_in, size FROM object "
-        "WHERE bucket = ? AND key > ? ORDER BY key LIMIT ?",
-        (bucket.id, after, limit + 1),
-    )
-    if len(found) > limit:  # whole keys only: the last one may go on
+    found = fetch_all(store.db, f"{_HISTORY} AND key > ? ORDER BY key LIMIT ?", (bucket.id, after, limit + 1))
+    more = len(found) > limit
+    if more:  # whole keys only: the last one may go on
         last = found[-1][0]
-        if found[0][0] == last:
-            found = fetch_all(
-                store.db,
-                "SELECT key, version, stamp, origin, etag, amended, amended_in, size FROM object "
-                "WHERE bucket = ? AND key = ?",
-                (bucket.id, last),
-            )
-        else:
-            found = [row for row in found if row[0] != last]
-        more = True
-    else:
-        more = False
+        found = [row for row in found if row[0] != last] or fetch_all(
+            store.db, f"{_HISTORY} AND key = ?", (bucket.id, last)
+        )
     return orjson.dumps({"rows": [(row[0].decode(), *row[1:]) for row in found], "more": more})

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import apsw
 import orjson
 
 from nearpoint.awsproto import AwsError
 from nearpoint.bucket import outbox, rows
 from nearpoint.bucket.calls import Call, Result
 from nearpoint.bucket.rows import Bucket
-from nearpoint.bucket.schema import fetch_one
+from nearpoint.bucket.schema import fetch_all, fetch_one
 from nearpoint.bucket.store import Store
 from nearpoint.bucket.writer import Transaction
 from nearpoint.regions.rules import check as check_replication
@@ -145,6 +146,14 @@ def write_setting(tx: Transaction, bucket_id: int, kind: str, value: Any) -> Non
     else:
         text = orjson.dumps(value, default=datetime.timestamp, option=orjson.OPT_PASSTHROUGH_DATETIME).decode()
         tx.db.execute("INSERT OR REPLACE INTO setting (bucket, kind, value) VALUES (?, ?, ?)", (bucket_id, kind, text))
+
+
+def replication_rules(db: apsw.Connection) -> dict[str, Any]:
+    """The replication configuration of every bucket that has one."""
+    found = fetch_all(
+        db, "SELECT b.name, s.value FROM setting s JOIN bucket b ON b.id = s.bucket WHERE s.kind = 'BucketReplication'"
+    )
+    return {name: orjson.loads(value) for name, value in found}
 
 
 def is_public(policy: dict[str, Any]) -> bool:

@@ -14,7 +14,9 @@ from urllib.parse import urlencode
 import orjson
 
 from nearpoint.awsproto import xml
+from nearpoint.regions.rules import Rule, compile_rules
 from nearpoint.regions.store import Store
+from nearpoint.regions.version import Stamp
 from nearpoint.replication.window import Row
 from nearpoint.wire.client import Timeouts, UpstreamError
 from nearpoint.wire.message import Body, BodyTooLargeError, Response, read_all
@@ -38,6 +40,32 @@ class RefusedError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """A version as a bucket has it: of which key, its id and stamp, and when and where it was last amended."""
+
+    key: str
+    id: str
+    stamp: Stamp
+    amended: tuple[int, str]
+    size: int
+    marker: bool
+    tags: tuple[tuple[str, str], ...]
+
+
+def _version(row: Sequence[Any]) -> Version:
+    key, id, time_us, region, etag, amended_us, amended_in, size, marker, tags = row
+    return Version(
+        key=key,
+        id=id,
+        stamp=Stamp(time_us, region, etag),
+        amended=(amended_us, amended_in),
+        size=size,
+        marker=bool(marker),
+        tags=tuple((name, value) for name, value in orjson.loads(tags)) if tags else (),
+    )
 
 
 class Peer:
@@ -84,11 +112,15 @@ class Peer:
         found: list[dict[str, Any]] = await self._ask("PUT", "versions", {"bucket": bucket}, versions)
         return found
 
-    async def history(self, bucket: str, after: str, limit: int) -> tuple[list[list[Any]], bool]:
-        """Every version's key, id, stamp (time, region, entity tag), amendment (time, region) and size, by key; whether
-        there is more."""
+    async def history(self, bucket: str, after: str, limit: int) -> tuple[list[Version], bool]:
+        """Every version behind a key, in order of the keys and never part of a key's; whether there is more."""
         answer = await self._ask("GET", "history", {"bucket": bucket, "after": after, "limit": limit})
-        return answer["rows"], answer["more"]
+        return [_version(row) for row in answer["rows"]], answer["more"]
+
+    async def rules(self) -> dict[str, tuple[Rule, ...]]:
+        """The enabled rules of every bucket that has any."""
+        found: dict[str, Any] = await self._ask("GET", "rules", {})
+        return {bucket: compile_rules(configuration) for bucket, configuration in found.items()}
 
     async def has_bucket(self, bucket: str) -> bool:
         """Whether the bucket is in this region."""
