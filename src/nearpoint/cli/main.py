@@ -370,6 +370,20 @@ def replication_retry(data: Data = DATA, as_json: Json = False) -> None:
     module.retry(data=data, as_json=as_json)
 
 
+@app.command(epilog="Examples:  [bold]nearpoint reconcile --check[/]   [bold]nearpoint reconcile --json[/]")
+def reconcile(
+    data: Data = DATA,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only say what differs; exit code 1 when something does.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare the regions' buckets version by version, and bring each what it lacks by its rules."""
+    from nearpoint.cli import reconcile as module
+
+    raise typer.Exit(module.command(data=data, check=check, as_json=as_json))
+
+
 def run() -> None:
     """Run the command line and exit: every expected failure is one line and its exit code."""
     from nearpoint.cli.console import CommandError, Exit, complain

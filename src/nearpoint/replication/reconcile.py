@@ -92,6 +92,7 @@ async def reconcile(
     report = Report(last_key=after)
     waiting: dict[str, list[tuple[Difference, Row]]] = {one.bucket: [], two.bucket: []}
     sides = {one.bucket: (one, two), two.bucket: (two, one)}
+    key = after
     async for key, left, right in _joined(one, two, after):
         report.keys += 1
         report.versions += len(left) + len(right)
@@ -120,6 +121,7 @@ async def reconcile(
     for bucket, batch in waiting.items():
         if batch:
             await _repair(*sides[bucket], batch, report)
+    report.last_key = key
     on_progress(report)
     return report
 
