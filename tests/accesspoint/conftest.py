@@ -34,6 +34,7 @@ class FakeStore:
 
     region: str
     behave: str = "ok"
+    lag_s: float = 0.0
     objects: dict[str, bytes] = field(default_factory=dict)
     seen: list[Request] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -69,6 +70,8 @@ class FakeStore:
 
     async def handle(self, request: Request) -> Response:
         self.seen.append(request)
+        if self.lag_s:
+            await asyncio.sleep(self.lag_s)
         if self.behave == "hang":
             await asyncio.sleep(60)
         if self.behave == "swallow" and request.method == "PUT":
