@@ -226,6 +226,14 @@ def test_a_missing_parameter(clients: Clients, template: Write, watcher: Watch) 
         run(clients, path, watcher())
 
 
+def test_a_resource_out_of_reach(clients: Clients, template: Write, watcher: Watch) -> None:
+    policy = {"Type": "AWS::S3::BucketPolicy", "Properties": {"Bucket": {"Ref": "Second"}, "PolicyDocument": {}}}
+    path = template(lambda document: document["Resources"].update(Policy=policy))
+    with pytest.raises(DeployError, match="Policy belongs to the bucket of Second in eu-west-1"):
+        run(clients, path, watcher())
+    assert names(clients) == set()
+
+
 def test_regions_cannot_be_moved(clients: Clients, template: Write, watcher: Watch) -> None:
     run(clients, template(), watcher())
     with pytest.raises(DeployError, match="deployed over us-east-1, eu-west-1"):

@@ -44,13 +44,15 @@ class FunctionPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Application:
-    """`defaults` has every declared parameter: its default, or None."""
+    """`defaults` has every declared parameter: its default, or None. `bound_to` are resources that CloudFormation can
+    only make in the region of the bucket that a parameter names, as (logical id, parameter)."""
 
     path: Path
     text: str
     defaults: Mapping[str, str | None]
     data_buckets: tuple[str, ...]
     function: FunctionPlace | None
+    bound_to: tuple[tuple[str, str], ...]
     makes_named_roles: bool
     makes_roles: bool
 
@@ -90,6 +92,7 @@ def load(path: Path) -> Application:
         },
         data_buckets=tuple(section.get("DataBuckets", ())),
         function=_function(section, resources, path),
+        bound_to=tuple(_bound(resources)),
         makes_roles=bool(roles),
         makes_named_roles=any(_is_named(each.get("Properties")) for each in roles),
     )
@@ -102,6 +105,15 @@ def load(path: Path) -> Application:
     if unknown:
         raise DeployError(f"{path}: Metadata.Nearpoint names {', '.join(unknown)}, which Parameters does not declare.")
     return application
+
+
+def _bound(resources: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """A bucket's policy is put by the stack's own region, which cannot reach a bucket in another one."""
+    for name, resource in resources.items():
+        properties = resource.get("Properties") or {}
+        bucket = properties.get("Bucket") if isinstance(properties, dict) else None
+        if resource.get("Type") == "AWS::S3::BucketPolicy" and isinstance(bucket, dict) and "Ref" in bucket:
+            yield name, str(bucket["Ref"])
 
 
 def _is_named(properties: Any) -> bool:

@@ -91,6 +91,7 @@ def delete(
                 "CloudFront removes the functions' replicas from its edges within hours; then run "
                 f"`nearpoint delete --stack {name}` again (or leave it running with --wait)."
             )
+            left += [f"bucket {bucket.name}" for bucket in ([home] if keep_buckets else [*ours, home])]
             return Deleted(stack=name, removed=(), left=tuple(left), kept=tuple(kept), advice=advice)
         kept += _retained(stack, found["StackId"])
         removed.append(f"stack {name}")

@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from nearpoint.aws import buckets, record
 from nearpoint.aws.application import Application
 from nearpoint.aws.buckets import Bucket, bucket_name
-from nearpoint.aws.clients import Clients
+from nearpoint.aws.clients import HOME_REGION, Clients
 from nearpoint.aws.errors import DeployError
 from nearpoint.aws.explain import code_of, explained
 from nearpoint.aws.package import Package, package
@@ -201,6 +201,14 @@ def _check_parameters(request: Request) -> None:
             f"({', '.join(application.data_buckets) or 'Metadata.Nearpoint.DataBuckets names none'}), and --regions "
             f"names {len(request.regions)}."
         )
+    region_of = dict(zip(application.data_buckets, request.regions, strict=True))
+    for name, parameter in application.bound_to:
+        region = region_of.get(parameter, HOME_REGION)
+        if region != HOME_REGION:
+            raise DeployError(
+                f"{application.path}: {name} belongs to the bucket of {parameter} in {region}, and a stack in "
+                f"{HOME_REGION} can't reach it there. Leave it out: deploy gives its buckets a policy of their own."
+            )
 
 
 def _package(application: Application, reporter: Reporter) -> Package | None:
