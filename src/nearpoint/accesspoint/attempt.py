@@ -44,6 +44,7 @@ PATIENT = Timeouts(connect_s=CONNECT_S, read_s=PATIENT_S, continue_s=CONTINUE_S)
 BRISK = Timeouts(connect_s=CONNECT_S, read_s=FIRST_BYTE_S_MAX, continue_s=CONTINUE_S)
 # A signature is good for 15 minutes (S3 API Reference, RequestTimeTooSkewed).
 PREPARED_S = 60.0
+PREPARED_BYTES_MAX = 4_096  # of header fields; what has more is made anew every time
 
 
 class Incoming(Struct, frozen=True, kw_only=True):
@@ -164,5 +165,6 @@ class Attempts:
         if kept is not None and kept[1] > now_s and kept[0] == fields and kept[2] == route.bucket:
             return kept[3]
         made = outgoing(incoming.request, incoming.payload, store, bucket=route.bucket, key=incoming.call.key)
-        known.prepared[route.region] = (fields, now_s + PREPARED_S, route.bucket, made)
+        if sum(len(name) + len(value) for name, value in fields) <= PREPARED_BYTES_MAX:
+            known.prepared[route.region] = (fields, now_s + PREPARED_S, route.bucket, made)
         return made

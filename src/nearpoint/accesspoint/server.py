@@ -46,8 +46,6 @@ log = structlog.get_logger("nearpoint.accesspoint")
 
 # A body up to this size is read and checked before it is sent, and can be sent again elsewhere.
 KEEP_BYTES_MAX = 65_536
-# Of a request whose store request is kept for the next time.
-_PREPARED_FIELDS_MAX = 24
 
 # A location that has not been asked for so long is idle.
 IDLE_AFTER_S = 30.0
@@ -151,7 +149,7 @@ class AccessPointNode:
             if not payload.kept:
                 await payload.keep(KEEP_BYTES_MAX)
         copy = None if call.copy_source is None else self._copy_plan(view, permissions, call, table)
-        if known is not None and (call.upload_region is not None or len(request.headers) > _PREPARED_FIELDS_MAX):
+        if call.upload_region is not None:
             known = None
         incoming = Incoming(request=request, call=call, payload=payload, table=table, copy=copy, known=known)
         return await self._failover.send(incoming, routes)
