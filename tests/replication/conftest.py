@@ -60,6 +60,7 @@ class Region:
             access_key_id=CREDENTIALS.access_key_id,
             secret_key=CREDENTIALS.secret_key,
             signing_region=self.name,
+            kind="embedded",
         )
         await self._server.start(sock)
         self.store = Store(spec, self._client, clock=lambda: datetime.now(UTC))

@@ -66,6 +66,7 @@ def _peer(world: World, region: str, client: Client) -> Peer:
         access_key_id=access.access_key_id,
         secret_key=access.secret_key,
         signing_region=region,
+        kind="embedded",
     )
     return Peer(Store(spec, client, clock=lambda: datetime.now(UTC)))
 

@@ -44,6 +44,7 @@ def peers_from(location: str, config: dict[str, Any], client: Client) -> dict[st
                     access_key_id=given["access_key_id"],
                     secret_key=given["secret_key"],
                     signing_region=given["signing_region"],
+                    kind="embedded" if region in config["copied_regions"] else "s3",
                 ),
                 client,
                 clock=_now,

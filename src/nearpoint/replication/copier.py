@@ -30,7 +30,7 @@ BATCHES_MAX = 6  # of a lane, under way at once
 ATTEMPTS_MAX = 6
 FADE_S = 30.0
 # What another try does not change; it is parked at once, until somebody retries.
-_LASTING = frozenset({"NoSuchBucket", "InvalidBucketState", "AccessDenied", "InvalidAccessKeyId", "MethodNotAllowed"})
+_LASTING = frozenset({"NoSuchBucket", "InvalidBucketState", "AccessDenied", "InvalidAccessKeyId", "NotImplemented"})
 
 
 class Ledger:
