@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from nearpoint.node.functions import EdgeFunctions
 from nearpoint.node.location import Location, load
 from nearpoint.node.snapshots import SnapshotFollower
 from nearpoint.regions.catalog import StoreSpec
+from nearpoint.regions.replay import SpoolSpace
 from nearpoint.regions.store import Store
 from nearpoint.state.resources import Snapshot
 from nearpoint.telemetry.child import Child, run_child
@@ -52,6 +54,7 @@ class Node:
         functions = EdgeFunctions(self.snapshot, self.sandbox, self.functions_log)
         aws_api = Origin(host="127.0.0.1", port=config["aws_api_port"])
         self._empty = Snapshot(generation=0, account_id="", session_secret="")
+        space = SpoolSpace()
         self.locations = [
             Location(
                 name,
@@ -62,6 +65,7 @@ class Node:
                 client=self.client,
                 aws_api=aws_api,
                 country=given.get("country"),
+                space=space,
             )
             for name, given in config["locations"].items()
         ]
@@ -131,6 +135,9 @@ async def main(child: Child) -> None:
             servers.append(server)
         tasks.append(asyncio.create_task(location.access_point.run()))
     await _measured(node.locations)
+    # What start-up has made stays for good: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     child.ready()
 
     async def report() -> None:

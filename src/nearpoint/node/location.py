@@ -15,6 +15,7 @@ from nearpoint.edge.properties import ConfigError
 from nearpoint.edge.references import References
 from nearpoint.edge.signed_url import read_public_key
 from nearpoint.node.service_credentials import ServiceCredentials
+from nearpoint.regions.replay import SpoolSpace
 from nearpoint.regions.store import Store
 from nearpoint.state.resources import Snapshot
 from nearpoint.wire.client import Client, Origin, Timeouts
@@ -57,9 +58,10 @@ class Location:
         client: Client,
         aws_api: Origin,
         country: str | None = None,
+        space: SpoolSpace | None = None,
     ) -> None:
         self.name = name
-        self.access_point = AccessPointNode(name, snapshot, stores)
+        self.access_point = AccessPointNode(name, snapshot, stores, space=space)
         origins = OriginRouter(self.access_point.handle, client, aws_api)
         self.edge = Edge(
             fetch=origins, functions=functions, credentials=ServiceCredentials(snapshot), pop=pop, country=country
