@@ -96,13 +96,16 @@ class Stage:
         self.servers.append(server)
         return int(sock.getsockname()[1])
 
-    async def open(self, *distributions: Distribution, fetch: Any = None, functions: Any = None, **bounds: Any) -> Edge:
+    async def open(
+        self, *distributions: Distribution, fetch: Any = None, functions: Any = None, store: Any = None, **bounds: Any
+    ) -> Edge:
         """Put an edge in front of the origin; the stand-alone distribution when none is given."""
         self.edge = Edge(
             fetch=fetch or ClientFetch(self.client),
             functions=functions,
             pop="TST50-P1",
             bounds=Bounds(**bounds),
+            store=store,
             clock=self.clock,
         )
         if distributions:

@@ -34,15 +34,20 @@ def descriptors_max() -> int:
 
 
 class Blob:
-    """An open file of `size` bytes. len() is its size; `fileno` is for wire's FileBody."""
+    """An open file of `size` bytes. len() is its size; `fileno` is for wire's FileBody.
 
-    __slots__ = ("_descriptor", "size")
+    `body_id` says which body in the disk tier it is (a part of), 0: none; `checksum` is the store's.
+    """
+
+    __slots__ = ("_descriptor", "body_id", "checksum", "size")
 
     count: ClassVar[int] = 0  # how many this process has
 
-    def __init__(self, descriptor: int, size: int) -> None:
+    def __init__(self, descriptor: int, size: int, *, body_id: int = 0, checksum: int = 0) -> None:
         self._descriptor = descriptor
         self.size = size
+        self.body_id = body_id
+        self.checksum = checksum
         Blob.count += 1
 
     @classmethod
@@ -53,28 +58,34 @@ class Blob:
     @classmethod
     def in_memory(cls, data: bytes) -> Self | None:
         """A blob of the machine's memory; None where there are too many already."""
-        if cls.count >= descriptors_max():
+        if cls.too_many():
             return None
         try:
             made = cls(os.memfd_create("nearpoint-body"), len(data))
-            made.write(data, 0)
+            made.write(data)
         except OSError:
             return None
         return made
 
     @classmethod
-    def open(cls, path: Path, size: int) -> Self | None:
+    def open(cls, path: Path, size: int, *, body_id: int = 0, checksum: int = 0) -> Self | None:
         """A file on disk that has this size; None when it is not there or is another."""
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return None
-        made = cls(descriptor, size)
-        return made if os.fstat(descriptor).st_size == size and cls.count <= descriptors_max() else None
+        made = cls(descriptor, size, body_id=body_id, checksum=checksum)
+        return made if os.fstat(descriptor).st_size == size else None
 
-    def write(self, data: bytes, at: int) -> None:
-        """Put bytes in while it is being made. Raises OSError."""
+    @classmethod
+    def too_many(cls) -> bool:
+        """No more should be opened."""
+        return cls.count >= descriptors_max()
+
+    def write(self, data: bytes) -> None:
+        """Put its bytes in, once, when it has been made. Raises OSError."""
         view = memoryview(data)
+        at = 0
         while view:
             written = os.pwrite(self._descriptor, view, at)
             view = view[written:]

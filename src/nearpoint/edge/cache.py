@@ -62,7 +62,7 @@ class MemoryCache:
         if found is None:
             return None
         entry = (found if found.variant == variant else None) if isinstance(found, Entry) else found.get(variant)
-        if entry is None or self._is_invalidated(entry):
+        if entry is None or self.is_invalidated(entry):
             return None
         if entry.uses < 3:
             entry.uses += 1
@@ -88,7 +88,7 @@ class MemoryCache:
                     self.drop(next(iter(before.values())))
         if old is not None:
             self.drop(old)
-        if self._is_invalidated(entry):
+        if self.is_invalidated(entry):
             return False
         before = self._entries.get(entry.primary)
         if not entry.variance:
@@ -131,7 +131,15 @@ class MemoryCache:
             del noted.listed[:half]
         return bool(news)
 
-    def _is_invalidated(self, entry: Entry) -> bool:
+    def grow(self, entry: Entry, by_bytes: int) -> None:
+        """An entry's body has become longer."""
+        for left in self._policy.grow(entry, by_bytes):
+            self.evictions += 1
+            assert isinstance(left, Entry)
+            self._forget(left)
+
+    def is_invalidated(self, entry: Entry) -> bool:
+        """Whether an entry is older than an invalidation that takes it; it is dropped then."""
         noted = self._invalidations.get(key_distribution(entry.primary))
         if noted is None or entry.checked == noted.end:
             return False

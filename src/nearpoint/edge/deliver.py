@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from nearpoint.edge.conditional import Condition, check_conditions, choose_part
-from nearpoint.edge.entry import Entry
+from nearpoint.edge.entry import Entry, Parts
 from nearpoint.edge.fill import Fill
 from nearpoint.edge.visit import Answer
 from nearpoint.wire.message import Body, Headers, Request, Response, StreamBody
@@ -13,6 +14,8 @@ from nearpoint.wire.ranges import Span, content_range, unsatisfied_range
 
 CACHE_NAME = "nearpoint"
 Fields = list[tuple[str, str]]
+# Reads a body that is kept in parts: from this byte on, so many bytes.
+PartsOf = Callable[[int, int], Body]
 _NOT_IN_304 = frozenset({"content-type", "content-encoding", "content-language", "content-disposition"})
 
 
@@ -21,16 +24,19 @@ def fields_304(fields: Fields) -> Fields:
     return [(name, value) for name, value in fields if name.lower() not in _NOT_IN_304]
 
 
-def from_entry(request: Request, entry: Entry, *, now: float, result: str, note: str) -> Answer:
-    """The answer from a stored entry."""
+def from_entry(
+    request: Request, entry: Entry, *, now: float, result: str, note: str, parts: PartsOf | None = None
+) -> Answer:
+    """The answer from a stored entry. `parts` reads a body that is kept in parts."""
+    read = entry.part if parts is None or not isinstance(entry.body, Parts) else parts
     answer = shaped(request, entry.status, entry.headers(), len(entry.body))
     if isinstance(answer, Span):
         part = answer
         answer = Answer(status=206, fields=[*entry.headers(), ("Content-Range", content_range(part, len(entry.body)))])
-        _give(answer, request, entry.part(part.first, part.length), part.length)
+        _give(answer, request, read, part.first, part.length)
     elif answer is None:
         answer = Answer(status=entry.status, fields=list(entry.headers()))
-        _give(answer, request, entry.part(0, len(entry.body)), len(entry.body))
+        _give(answer, request, read, 0, len(entry.body))
     answer.result, answer.status_note, answer.age_s = result, note, entry.age_s(now)
     return answer
 
@@ -41,10 +47,10 @@ def from_fill(request: Request, status: int, fields: Fields, fill: Fill, *, resu
     if isinstance(answer, Span):
         part = answer
         answer = Answer(status=206, fields=[*fields, ("Content-Range", content_range(part, fill.length))])
-        _give(answer, request, fill.reader(part.first, part.length), part.length)
+        _give(answer, request, fill.reader, part.first, part.length)
     elif answer is None:
         answer = Answer(status=status, fields=fields)
-        _give(answer, request, fill.reader(), fill.length)
+        _give(answer, request, fill.reader, 0, fill.length)
     answer.result, answer.status_note = result, note
     return answer
 
@@ -69,11 +75,11 @@ def shaped(request: Request, status: int, headers: Headers, size: int | None) ->
     return part
 
 
-def _give(answer: Answer, request: Request, body: Body, length: int | None) -> None:
+def _give(answer: Answer, request: Request, read: Callable[[int, Any], Body], first: int, length: int | None) -> None:
     if request.method == "HEAD":
         answer.content_length = length
     else:
-        answer.body = body
+        answer.body = read(first, length)
 
 
 def part_of(body: Body, span: Span) -> Body:

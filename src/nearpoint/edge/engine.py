@@ -29,21 +29,26 @@ from nearpoint.edge.cache import MemoryCache
 from nearpoint.edge.collapse import Landing, Private, Stored, Trouble
 from nearpoint.edge.config import Behavior, Distribution
 from nearpoint.edge.deliver import from_entry, from_fill, viewer_response
-from nearpoint.edge.entry import Entry
+from nearpoint.edge.entry import Entry, Parts
 from nearpoint.edge.gate import refuse
 from nearpoint.edge.hot import HotPaths, LogHit, hot_names
 from nearpoint.edge.ids import request_ids
 from nearpoint.edge.invalidation import PathInvalidation
 from nearpoint.edge.key import cache_key
 from nearpoint.edge.origin import OriginAsker
+from nearpoint.edge.partfill import PartError, PartsBody
 from nearpoint.edge.ports import FunctionRunner, OriginCredentials, OriginFetch
 from nearpoint.edge.signed_url import check_access, without_cookies, without_parameters
 from nearpoint.edge.storable import Why
+from nearpoint.edge.store.disk import DiskStore
+from nearpoint.edge.tiers import Tiers
 from nearpoint.edge.transfer import Transfer, may_be_stale
 from nearpoint.edge.triggers import Triggers
 from nearpoint.edge.visit import ERROR, GENERATED, HIT, MISS, REDIRECT, Answer, Visit, variant_of
 from nearpoint.wire.message import BytesBody, Headers, Request, Response
 from nearpoint.wire.server import Instant
+
+POLL_S = 0.1  # how soon an invalidation reaches the other workers
 
 # now, when the request began, the request, its answer, its id
 LogAnswer = Callable[[float, float, Request, Answer, str], None]
@@ -65,6 +70,7 @@ class Edge:
         pop: str = "LOC50-P1",
         country: str | None = None,
         bounds: Bounds | None = None,
+        store: DiskStore | None = None,
         clock: Callable[[], float] = time.time,
         random_bytes: Callable[[int], bytes] = os.urandom,
         log_hit: LogHit | None = None,
@@ -81,10 +87,12 @@ class Edge:
         self._log_answer = log_answer
         self._hot = HotPaths(clock=clock, ids=self._ids, pop=pop, log=log_hit)
         self.cache = MemoryCache(self.bounds.cache_bytes_max, on_drop=self._hot.forget)
+        self.tiers = Tiers(self.cache, store)
+        self._poll: asyncio.TimerHandle | None = None
         self._triggers = Triggers(functions, via=self.via)
         self._transfer = Transfer(
             asker=OriginAsker(fetch=fetch, triggers=self._triggers, via=self.via, credentials=credentials, clock=clock),
-            cache=self.cache,
+            tiers=self.tiers,
             bounds=self.bounds,
             clock=clock,
             via=self.via,
@@ -106,7 +114,7 @@ class Edge:
         `invalidations` are by distribution id; those that are known already are skipped.
         """
         by_host = {host: distribution for distribution in distributions for host in distribution.hosts}
-        news = [self.cache.invalidate(of, listed) for of, listed in (invalidations or {}).items()]
+        news = [self.tiers.invalidate(of, listed) for of, listed in (invalidations or {}).items()]
         if by_host != self._by_host or default != self._default:
             self._transfer.forget_remembered()
             self._hot.clear()
@@ -127,8 +135,16 @@ class Edge:
         """How many requests the hook has answered."""
         return self._hot.hits
 
+    def start(self) -> None:
+        """Look for what other workers have invalidated from now on; needed only with a store that they share."""
+        if self.tiers.poll():
+            self._hot.clear()
+        self._poll = asyncio.get_running_loop().call_later(POLL_S, self.start)
+
     async def close(self) -> None:
         """Stop what runs in the background."""
+        if self._poll is not None:
+            self._poll.cancel()
         await self._transfer.close()
 
     # --- the phases
@@ -262,16 +278,21 @@ class Edge:
         forwarded = transfer.asker.forwarded(visit, storing=True)
         while True:
             now = self._clock()
-            entry = self._look_up(visit, forwarded)
+            entry = await self.tiers.find(visit.key, lambda names: variant_of(names, forwarded), now)
             if entry is not None:
+                given: Answer | None = None
                 if now < entry.fresh_until:
-                    return self._hit(visit, entry, now)
-                if now < entry.stale_while_until:
+                    given = await self._hit(visit, forwarded, entry, now)
+                elif now < entry.stale_while_until:
                     if visit.key not in transfer.flights:
                         transfer.spawn(transfer.lead(visit, forwarded, entry))
-                    return self._stale(visit, entry, "stale-while-revalidate")
-                if now < entry.retry_at:
-                    return self._stale(visit, entry, "stale-if-error")
+                    given = await self._stale(visit, forwarded, entry, "stale-while-revalidate")
+                elif now < entry.retry_at:
+                    given = await self._stale(visit, forwarded, entry, "stale-if-error")
+                if given is not None:
+                    return given
+                if entry.gone:
+                    continue  # its body could not be completed
             else:
                 why = transfer.remembers(visit.key, now)
                 if why is not None:
@@ -283,7 +304,10 @@ class Edge:
                 landing = await self._landing(visit, forwarded, entry, now)
             except TimeoutError:
                 assert entry is not None
-                return self._stale(visit, entry, "origin-slow")
+                stale = await self._stale(visit, forwarded, entry, "origin-slow")
+                if stale is None:
+                    continue
+                return stale
             answer = await self._settle(visit, forwarded, entry, landing, followed=followed)
             if answer is not None:
                 return answer
@@ -317,7 +341,7 @@ class Edge:
             return None
         if isinstance(landing, Trouble):
             if entry is not None and may_be_stale(entry, self._clock(), unreachable=landing.unreachable):
-                return self._stale(visit, entry, "stale-if-error")
+                return await self._stale(visit, forwarded, entry, "stale-if-error")
             return transfer.trouble(visit, landing, "uri-miss; collapsed" if followed else "uri-miss")
         if isinstance(landing, Private):
             return await transfer.pass_on(visit, landing.why, remembered=True) if followed else landing.answer
@@ -335,19 +359,15 @@ class Edge:
             note += "; collapsed"
         result = result_word(visit, what.status, result)
         if isinstance(landing, Stored):
-            answer = from_entry(request, landing.entry, now=now, result=result, note=note)
-            if landing.result == MISS and not followed and answer.age_s == 0:
+            answer = await self._from_entry(visit, forwarded, landing.entry, now=now, result=result, note=note)
+            if answer is not None and landing.result == MISS and not followed and answer.age_s == 0:
                 answer.age_s = None
             return answer
         if not landing.fill.whole:
             return await transfer.pass_on(visit, Why.TOO_LARGE)
         return from_fill(request, landing.status, landing.fields, landing.fill, result=result, note=note)
 
-    def _look_up(self, visit: Visit, forwarded: Headers) -> Entry | None:
-        variance = self.cache.variance(visit.key)
-        return None if variance is None else self.cache.get(visit.key, variant_of(variance, forwarded))
-
-    def _hit(self, visit: Visit, entry: Entry, now: float) -> Answer:
+    async def _hit(self, visit: Visit, forwarded: Headers, entry: Entry, now: float) -> Answer | None:
         """A fresh answer; the next request like this one may be answered by the hook."""
         names = hot_names(visit, entry)
         if names is not None:
@@ -362,13 +382,32 @@ class Edge:
             )
         note = f"hit; ttl={int(entry.fresh_until - now)}"
         result = result_word(visit, entry.status, HIT)
-        return from_entry(visit.request, entry, now=now, result=result, note=note)
+        return await self._from_entry(visit, forwarded, entry, now=now, result=result, note=note)
 
-    def _stale(self, visit: Visit, entry: Entry, detail: str) -> Answer:
+    async def _stale(self, visit: Visit, forwarded: Headers, entry: Entry, detail: str) -> Answer | None:
         now = self._clock()
         note = f"hit; ttl={int(entry.fresh_until - now)}; detail={detail}"
         result = result_word(visit, entry.status, HIT)
-        return from_entry(visit.request, entry, now=now, result=result, note=note)
+        return await self._from_entry(visit, forwarded, entry, now=now, result=result, note=note)
+
+    async def _from_entry(
+        self, visit: Visit, forwarded: Headers, entry: Entry, *, now: float, result: str, note: str
+    ) -> Answer | None:
+        """The answer from an entry. None: a part of it is missing and the origin has another body by now."""
+        if not isinstance(entry.body, Parts):
+            return from_entry(visit.request, entry, now=now, result=result, note=note)
+        parts = self._transfer.parts_of(visit, forwarded, entry)
+        answer = from_entry(visit.request, entry, now=now, result=result, note=note, parts=parts)
+        if isinstance(answer.body, PartsBody):
+            try:
+                await answer.body.prepare()
+            except PartError as error:
+                if error.changed:
+                    self.tiers.drop(entry)
+                    return None
+                trouble = Trouble(status=502, result=ERROR, reason=error.reason, unreachable=True)
+                return self._transfer.trouble(visit, trouble, "partial")
+        return answer
 
     async def _with_error_page(self, visit: Visit, answer: Answer) -> Answer:
         """The distribution's own page in the place of an error (CustomErrorResponses)."""

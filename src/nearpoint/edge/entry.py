@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from nearpoint.edge.blob import Blob
 from nearpoint.edge.eviction import Item
@@ -12,6 +13,8 @@ from nearpoint.edge.vary import Variance
 from nearpoint.wire.message import Body, BytesBody, Headers
 
 Variant = tuple[str | None, ...]
+BLOB_OVERHEAD_BYTES = 2_048  # of an open file, the kernel's share included
+OPEN_PARTS_MAX = 8
 OVERHEAD_BYTES = 700  # of one entry beside its body and head: measured with tracemalloc on 100,000 entries
 
 
@@ -22,6 +25,38 @@ def encode_fields(fields: Iterable[tuple[str, str]]) -> bytes:
     if lines and (text.count("\n") != len(lines) - 1 or "\r" in text or "\0" in text):
         raise ValueError("a line break or NUL in a header")
     return (text.replace("\n", "\r\n") + "\r\n").encode("latin-1") if lines else b""
+
+
+class Parts:
+    """A body in parts, some of which may be missing. `body_id` names it in the disk tier, 0: there is none.
+
+    `blobs` are the parts at hand; without a disk tier they are all that are kept. `runs` fetch others (`partfill`).
+    """
+
+    __slots__ = ("blobs", "body_id", "runs", "size")
+
+    def __init__(self, size: int, body_id: int) -> None:
+        self.size = size
+        self.body_id = body_id
+        self.blobs: dict[int, Blob] = {}
+        self.runs: list[Any] = []
+
+    def __len__(self) -> int:
+        return self.size
+
+    def trim(self) -> None:
+        """Keep no more parts open than a few viewers need; those on disk are found again."""
+        while len(self.blobs) > OPEN_PARTS_MAX:
+            del self.blobs[next(iter(self.blobs))]
+
+
+def _memory_bytes(body: bytes | Blob | Parts) -> int:
+    """What a body takes of this process's memory; what lies on disk is the kernel's to keep in memory or not."""
+    if isinstance(body, Parts):
+        return sum(blob.size for blob in body.blobs.values()) if not body.body_id else BLOB_OVERHEAD_BYTES
+    if isinstance(body, Blob):
+        return BLOB_OVERHEAD_BYTES + (0 if body.body_id else body.size)
+    return len(body)
 
 
 class Entry(Item):
@@ -56,12 +91,12 @@ class Entry(Item):
         variant: Variant,
         status: int,
         fields: bytes,
-        body: bytes | Blob,
+        body: bytes | Blob | Parts,
         freshness: Freshness,
         requested_at: float,
         received_at: float,
     ) -> None:
-        super().__init__((key, variant), len(body) + len(fields) + OVERHEAD_BYTES)
+        super().__init__((key, variant), _memory_bytes(body) + len(fields) + OVERHEAD_BYTES)
         self.primary = key
         self.variance = variance
         self.variant = variant
@@ -83,8 +118,9 @@ class Entry(Item):
         return Headers(decode_fields(self.fields))
 
     def part(self, first: int, length: int) -> Body:
-        """Some of the body, ready to be sent."""
+        """Some of the body, ready to be sent. Not for a body in parts."""
         body = self.body
+        assert not isinstance(body, Parts)
         if isinstance(body, Blob):
             return body.body(first, length)
         return BytesBody(body if length == len(body) else body[first : first + length])

@@ -63,6 +63,20 @@ class S3Fifo:
             self.small_bytes += item.size_bytes
         if instead_of is not None:
             item.uses = instead_of.uses
+        return self._make_room()
+
+    def grow(self, item: Item, by_bytes: int) -> list[Item]:
+        """An item takes more than it did; returns those that had to leave for it, itself perhaps among them."""
+        if item.gone:
+            return []
+        item.size_bytes += by_bytes
+        if item.in_main:
+            self.main_bytes += by_bytes
+        else:
+            self.small_bytes += by_bytes
+        return self._make_room()
+
+    def _make_room(self) -> list[Item]:
         left: list[Item] = []
         while self.used_bytes > self.capacity_bytes:
             self._evict_one(left)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from nearpoint.edge.deliver import CACHE_NAME, fields_304
-from nearpoint.edge.entry import Entry, decode_fields, encode_fields
+from nearpoint.edge.entry import Entry, Parts, decode_fields, encode_fields
 from nearpoint.edge.key import encoding_class
 from nearpoint.edge.response_headers import ResponseHeaders, apply_response_headers
 from nearpoint.edge.visit import ERROR, HIT, Visit
@@ -84,6 +84,7 @@ class Ready:
         self.etag = (headers.get("etag") or "").encode("latin-1") if entry.status == 200 else b""
         self.content_type = (headers.get("content-type") or "-").replace(" ", "%20")
         body = entry.body
+        assert not isinstance(body, Parts)
         self.body = body if isinstance(body, bytes) else body.body(0, len(body))
         self.joined = isinstance(body, bytes) and len(body) <= JOINED_BYTES_MAX
         self.tail = b"\r\n\r\n" + body if isinstance(body, bytes) and self.joined else b"\r\n\r\n"
@@ -128,7 +129,7 @@ def hot_names(visit: Visit, entry: Entry) -> list[str] | None:
         return None
     if not request.target.startswith("/") or len(request.target) > URL_BYTES_MAX:
         return None
-    if len(entry.body) > HOT_BYTES_MAX:
+    if len(entry.body) > HOT_BYTES_MAX or isinstance(entry.body, Parts):
         return None
     error = visit.distribution.errors.get(entry.status)
     if error is not None and error.page_path is not None:

@@ -8,64 +8,48 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
-from nearpoint.edge.answers import Fields, passed_fields, result_word
-from nearpoint.edge.blob import Blob
+from nearpoint.edge.answers import passed_fields, result_word
 from nearpoint.edge.bounds import Bounds
-from nearpoint.edge.cache import MemoryCache
-from nearpoint.edge.collapse import Filling, Flight, Landing, Private, Stored, Trouble
-from nearpoint.edge.compress import Coding, choose_coding, compressed, compressing, encoded_fields
-from nearpoint.edge.deliver import from_entry, part_of, shaped
-from nearpoint.edge.entry import Entry, encode_fields
+from nearpoint.edge.collapse import Filling, Flight, Landing, Private, Trouble
+from nearpoint.edge.deliver import PartsOf
+from nearpoint.edge.entry import Entry
 from nearpoint.edge.errors import error_page
-from nearpoint.edge.fill import Fill, FillMemory
 from nearpoint.edge.headers import refreshed_headers
+from nearpoint.edge.keep import Keeper, Reply
 from nearpoint.edge.key import Key
 from nearpoint.edge.origin import Arrived, OriginAsker
+from nearpoint.edge.partfill import PartError, PartFiller
+from nearpoint.edge.parts import aligned_range, range_field, read_content_range
 from nearpoint.edge.storable import Keep, Verdict, Why, decide
-from nearpoint.edge.visit import ERROR, GENERATED, MISS, REFRESH_HIT, Answer, Visit, answer_of, variant_of
-from nearpoint.wire.message import Headers, Response, read_all
-from nearpoint.wire.ranges import Span, content_range
+from nearpoint.edge.tiers import Tiers
+from nearpoint.edge.visit import ERROR, GENERATED, MISS, Answer, Visit, answer_of
+from nearpoint.wire.message import Body, Headers
 
 log = structlog.get_logger("nearpoint.edge")
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Reply:
-    """An origin's answer as it came, with what it will be called."""
-
-    visit: Visit
-    forwarded: Headers
-    response: Response
-    status: int
-    fields: Fields
-    requested_at: float
-    received_at: float
-    result: str
-    how: str  # Cache-Status, so far
-
-
 class Transfer:
     """The origin side of one edge."""
 
     def __init__(
-        self, *, asker: OriginAsker, cache: MemoryCache, bounds: Bounds, clock: Callable[[], float], via: str
+        self, *, asker: OriginAsker, tiers: Tiers, bounds: Bounds, clock: Callable[[], float], via: str
     ) -> None:
         self.asker = asker
         self.flights: dict[Key, Flight] = {}
-        self._cache = cache
+        self._tiers = tiers
         self._bounds = bounds
         self._clock = clock
         self._via = via
         self._remembered: dict[Key, tuple[Why, float]] = {}
-        self._fill_memory = FillMemory(bounds.fill_bytes_max)
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._filler = PartFiller(tiers, self.spawn)
+        self._keeper = Keeper(tiers=tiers, bounds=bounds, spawn=self.spawn, filler=self._filler)
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something in the background, until `close`."""
@@ -129,7 +113,14 @@ class Transfer:
             del self.flights[key]
 
     async def _fly(self, visit: Visit, forwarded: Headers, entry: Entry | None) -> Landing:
-        headers = forwarded if entry is None else _with_validators(forwarded, entry)
+        headers, ranged = forwarded, False
+        wanted: tuple[int, int | None] | None = None
+        if entry is not None:
+            headers = _with_validators(forwarded, entry)
+        elif (wanted := wanted_range(visit)) is not None:
+            # What a range needs is asked for, not all; what comes is kept in parts.
+            headers, ranged = forwarded.copy(), True
+            headers.set("Range", range_field(*wanted))
         requested_at = self._clock()
         arrived = await self.asker.ask(visit, headers, method="GET" if visit.request.method == "HEAD" else None)
         if isinstance(arrived, Trouble):
@@ -138,6 +129,7 @@ class Transfer:
         visit.origin_s = received_at - requested_at
         response = arrived.response
         status, source = response.status, response.headers
+        part: tuple[int, int, int] | None = None
         if entry is not None:
             if status >= 500 and may_be_stale(entry, received_at, unreachable=False):
                 await response.body.close()
@@ -145,7 +137,14 @@ class Transfer:
             if status == 304:
                 await response.body.close()
                 status, source = entry.status, Headers(refreshed_headers(list(entry.headers()), list(source)))
-        reply = _Reply(
+        elif ranged and status == 206:
+            part = read_content_range(source.get("content-range"))
+            if part is None or wanted is None or part[0] != wanted[0]:
+                await response.body.close()
+                return Trouble(status=502, result=ERROR, reason="origin-range", unreachable=False)
+            status, source = 200, source.copy()
+            source.remove("content-range")
+        reply = Reply(
             visit=visit,
             forwarded=forwarded,
             response=response,
@@ -155,111 +154,53 @@ class Transfer:
             received_at=received_at,
             result=GENERATED if arrived.generated else MISS,
             how=f"fwd={'uri-miss' if entry is None else 'stale'}; fwd-status={response.status}",
+            part=part,
         )
         verdict = _verdict(visit, status, source, arrived, requested_at, received_at)
         if entry is not None and response.status == 304:
-            return self._refreshed(reply, entry, verdict)
+            return self._keeper.refreshed(reply, entry, verdict, self.parts_of(visit, forwarded, entry))
+        if part is not None and isinstance(verdict, Keep) and same_body(source) is None:
+            verdict = Why.PARTIAL
         if isinstance(verdict, Keep):
-            return await self._keep(reply, verdict)
+            flight = self.flights[visit.key]
+
+            def ended(why: Why | None) -> None:
+                if why is not None:
+                    self._remember(visit.key, why)
+                self._end(visit.key, flight)
+
+            return await self._keeper.keep(reply, verdict, ended)
         if entry is not None and status < 500:
-            self._cache.drop(entry)
-        return self._private(reply, verdict)
+            self._tiers.drop(entry)
+        return self._keeper.private(reply, verdict)
 
-    def _refreshed(self, reply: _Reply, entry: Entry, verdict: Verdict) -> Landing:
-        """The origin says that what is stored is still right (RFC 9111 §4.3.4)."""
-        if isinstance(verdict, Keep):
-            renewed = self._entry(reply, verdict, entry.body)
-            self._cache.put(renewed)
-            return Stored(entry=renewed, result=REFRESH_HIT, note=f"{reply.how}; stored")
-        self._cache.drop(entry)
-        note = f"{reply.how}; detail={verdict.value}"
-        answer = from_entry(reply.visit.request, entry, now=reply.received_at, result=REFRESH_HIT, note=note)
-        return Private(answer=answer, why=verdict)
+    def parts_of(self, visit: Visit, forwarded: Headers, entry: Entry) -> PartsOf:
+        """How a visit reads an entry whose body is in parts; what is missing is asked of the origin."""
 
-    async def _keep(self, reply: _Reply, verdict: Keep) -> Landing:
-        """Take the body in: before the answer begins when it is small, while it is read otherwise."""
-        body = reply.response.body
-        length = body.length
-        if length is not None and length > self._bounds.object_bytes_max:
-            return self._private(reply, Why.TOO_LARGE)
-        if length is None and not body.delimited:
-            # Only the end of the connection would end it, so whether it is whole can't be known.
-            return self._private(reply, Why.INCOMPLETE)
-        coding = _coding(reply, length)
-        if coding is not None:
-            reply = replace(reply, fields=encoded_fields(reply.fields, coding))
-        if length is not None and length <= self._bounds.read_whole_bytes_max:
-            try:
-                data = await read_all(body, length)
-            except asyncio.CancelledError:
-                await body.close()
-                raise
-            except Exception as error:
-                log.warning("origin broke off", origin=reply.visit.behavior.origin.domain, error=repr(error))
-                return Trouble(status=502, result=ERROR, reason="origin-lost", unreachable=True)
-            if len(data) != length:
-                return Trouble(status=502, result=ERROR, reason="origin-lost", unreachable=True)
-            entry = self._entry(reply, verdict, data if coding is None else compressed(data, coding))
-            stored = self._cache.put(entry)
-            return Stored(entry=entry, result=reply.result, note=f"{reply.how}; stored" if stored else reply.how)
-        body = body if coding is None else compressing(body, coding)
-        fill = Fill(body, limit_bytes=self._bounds.object_bytes_max, memory=self._fill_memory)
-        flight = self.flights[reply.visit.key]
+        async def ask(first: int, last: int) -> Body:
+            validator = same_body(entry.headers())
+            if validator is None:
+                raise PartError("no-validator", changed=True)
+            headers = forwarded.copy()
+            headers.set("Range", range_field(first, last))
+            headers.set("If-Range", validator)
+            arrived = await self.asker.ask(visit, headers, method="GET")
+            if isinstance(arrived, Trouble):
+                raise PartError(arrived.reason)
+            response = arrived.response
+            stated = read_content_range(response.headers.get("content-range"))
+            if (
+                response.status != 206
+                or stated != (first, last, len(entry.body))
+                or same_body(response.headers) not in (validator, None)
+            ):
+                await response.body.close()
+                if response.status < 500:
+                    self._tiers.drop(entry)
+                raise PartError("origin-changed", changed=response.status < 500)
+            return response.body
 
-        async def store() -> None:
-            try:
-                data = await fill.run()
-                if data is not None:
-                    self._cache.put(self._entry(reply, verdict, data))
-                elif not fill.whole:
-                    self._remember(reply.visit.key, Why.TOO_LARGE)
-            finally:
-                self._end(reply.visit.key, flight)
-
-        self.spawn(store())
-        return Filling(
-            status=reply.status,
-            fields=reply.fields,
-            fill=fill,
-            freshness=verdict.freshness,
-            variance=verdict.variance,
-            variant=variant_of(verdict.variance, reply.forwarded),
-            result=reply.result,
-            note=f"{reply.how}; stored",
-        )
-
-    def _private(self, reply: _Reply, why: Why) -> Private:
-        """The answer is for the one who asked, under the conditions that were kept from the origin."""
-        request, body = reply.visit.request, reply.response.body
-        answer = shaped(request, reply.status, Headers(reply.fields), body.length)
-        if isinstance(answer, Answer):
-            self.spawn(body.close())
-        elif isinstance(answer, Span):
-            fields = [*reply.fields, ("Content-Range", content_range(answer, body.length))]
-            answer = Answer(status=206, fields=fields, body=part_of(body, answer))
-        else:
-            answer = Answer(status=reply.status, fields=reply.fields)
-            if request.method == "HEAD":
-                answer.content_length = body.length
-                self.spawn(body.close())
-            else:
-                answer.body = body
-        answer.result = result_word(reply.visit, answer.status, reply.result)
-        answer.status_note = f"{reply.how}; detail={why.value}"
-        return Private(answer=answer, why=why)
-
-    def _entry(self, reply: _Reply, verdict: Keep, body: bytes | Blob) -> Entry:
-        return Entry(
-            key=reply.visit.key,
-            variance=verdict.variance,
-            variant=variant_of(verdict.variance, reply.forwarded),
-            status=reply.status,
-            fields=encode_fields(reply.fields),
-            body=Blob.held(body) if isinstance(body, bytes) else body,
-            freshness=verdict.freshness,
-            requested_at=reply.requested_at,
-            received_at=reply.received_at,
-        )
+        return lambda first, length: self._filler.body(entry, first, length, ask)
 
     # --- for one alone
 
@@ -279,7 +220,7 @@ class Transfer:
             if isinstance(verdict, Keep) and (response.body.length or 0) <= self._bounds.object_bytes_max:
                 self._remembered.pop(visit.key, None)
         elif request.method not in SAFE_METHODS and visit.distribution.standalone and 200 <= response.status < 400:
-            self._cache.drop_key(visit.key)  # RFC 9111 §4.4
+            self._tiers.drop_key(visit.key, received_at)  # RFC 9111 §4.4
         answer = Answer(
             status=response.status,
             fields=passed_fields(visit, response.headers, received_at=received_at, via=self._via),
@@ -311,11 +252,20 @@ def may_be_stale(entry: Entry, now: float, *, unreachable: bool) -> bool:
     return now < entry.stale_if_error_until or (unreachable and entry.stale_when_unreachable)
 
 
-def _coding(reply: _Reply, length: int | None) -> Coding | None:
-    visit, source = reply.visit, reply.response.headers
-    if visit.distribution.standalone:
+def wanted_range(visit: Visit) -> tuple[int, int | None] | None:
+    """What to ask the origin for in the stead of a viewer's range; None: for all of it."""
+    request = visit.request
+    if request.method != "GET" or "if-range" in request.headers:
         return None
-    return choose_coding(visit.behavior, visit.request.headers, status=reply.status, headers=source, length=length)
+    return aligned_range(request.headers.get("range"))
+
+
+def same_body(headers: Headers) -> str | None:
+    """What two answers with the same body share: a strong ETag, or else when it was modified (RFC 9110 §13.1.5)."""
+    etag = headers.get("etag")
+    if etag is not None:
+        return etag if etag.startswith('"') else None
+    return headers.get("last-modified")
 
 
 def _with_validators(forwarded: Headers, entry: Entry) -> Headers:
