@@ -28,7 +28,7 @@ _OBJECTS = (
     "WHERE listed AND bucket = ? AND key >= ? AND key < ? ORDER BY key"
 )
 # Where a version stands among its key's, as text that sorts as `schema.NEWEST` does: `!` is below all that names hold.
-_ORDINAL = "printf('%020d!%s!%s', stamp, origin, etag)"
+_ORDINAL = "printf('%020d!%s!%s!%s', stamp, origin, etag, version)"
 _VERSIONS = (
     f"SELECT key, {_ORDINAL}, size, etag, storage_class, checksum, version, marker, stamp FROM object "  # noqa: S608
     "WHERE bucket = ? AND "
@@ -117,7 +117,7 @@ class Listings:
             ordinal = version_marker.rpartition(_MARK)[2] if _MARK in version_marker else None
             if version_marker and ordinal is None:
                 found = rows.find_version(db, bucket.id, key_marker, version_marker)
-                ordinal = None if found is None else f"{found.stamp:020d}!{found.origin}!{found.etag}"
+                ordinal = None if found is None else "{:020d}!{}!{}!{}".format(*found.rank)
             if ordinal is not None:
                 start = Position(key_marker, ordinal)
         page = read_page(

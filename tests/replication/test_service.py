@@ -1,0 +1,64 @@
+"""What the copiers' own endpoint says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from nearpoint.replication.service import Service
+from nearpoint.wire.message import Headers, Request, read_all
+
+US, EU = "us-east-1", "eu-west-1"
+
+
+class Asking:
+    def __init__(self, pair: Any) -> None:
+        self._service = Service(pair.copiers, {name: pair[name].peer for name in pair.copiers}, "token")
+
+    async def __call__(self, method: str, path: str, token: str = "token") -> tuple[int, str]:
+        request = Request(method, path, Headers([("Authorization", f"Bearer {token}")]))
+        response = await self._service.handle(request)
+        return response.status, (await read_all(response.body, 2**20)).decode()
+
+
+async def test_status_metrics_and_retry(pair: Any) -> None:
+    us = pair[US]
+    pair.copy()
+    ask = Asking(pair)
+    assert (await ask("GET", "/status", "other"))[0] == 401
+    assert (await ask("GET", "/other"))[0] == 404
+    assert json.loads((await ask("GET", "/status"))[1]) == {"pairs": [], "parked": [], "unreachable": {}}
+    await us.ask("PUT", "aaa", "k", b"12345")
+    await pair.settled()
+    [found] = json.loads((await ask("GET", "/status"))[1])["pairs"]
+    lag = found.pop("lag_ms_p50")
+    assert found.pop("lag_ms_p99") >= lag > 0
+    assert found == {
+        "from": US, "to": EU, "bucket": "aaa", "destination": "bbb", "pending": 0, "pending_bytes": 0,
+        "oldest_s": None, "failed": 0, "copied": 1, "obstacle": None,
+    }  # fmt: skip
+    await pair.stop_copying()
+    await us.ask("PUT", "aaa", "k", b"12345")
+    await us.ask("DELETE", "aaa", "k")
+    [found] = json.loads((await ask("GET", "/status"))[1])["pairs"]
+    assert (found["pending"], found["pending_bytes"]) == (2, 5)
+    assert found["oldest_s"] is not None
+    text = (await ask("GET", "/metrics"))[1]
+    labels = f'{{from="{US}",to="{EU}",bucket="aaa",destination="bbb"}}'
+    assert f"nearpoint_replication_operations_pending{labels} 2" in text
+    assert f"nearpoint_replication_bytes_pending{labels} 5" in text
+    assert 'quantile="0.99"' in text
+    assert json.loads((await ask("POST", "/retry"))[1]) == {"retried": 0, "unreachable": {}}
+
+
+async def test_a_store_that_is_down_is_named(pair: Any) -> None:
+    from nearpoint.wire.message import Response
+
+    async def fault(request: Request) -> Response | None:
+        return Response(503)
+
+    pair.copy()
+    pair[EU].fault = fault
+    status = json.loads((await Asking(pair)("GET", "/status"))[1])
+    assert list(status["unreachable"]) == [EU]
+    assert list(json.loads((await Asking(pair)("POST", "/retry"))[1])["unreachable"]) == [EU]
