@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nearpoint.edge.config import standalone_distribution
 from nearpoint.edge.engine import Edge
 from nearpoint.edge.ids import request_ids
+from nearpoint.edge.receive import receive
 from nearpoint.wire.filebody import FileBody
 from nearpoint.wire.message import Headers, Request, Response, read_all
 from nearpoint.wire.server import Peer
@@ -52,7 +53,7 @@ def test_a_stored_answer_is_never_served_to_a_request_that_differs(asked: list[A
             body = await read_all(ordinary.body, 1_000_000)
             if method == "GET" and ordinary.status == 200:
                 forwarded = edge._transfer.asker.forwarded(
-                    edge._receive(request, "id"),  # type: ignore[arg-type]
+                    receive(request, "id", {}, edge._default, now=0.0, via=""),  # type: ignore[arg-type]
                     storing=True,
                 )
                 varied = [forwarded.joined(name) for name in ("x-lang", "accept-encoding")]

@@ -22,30 +22,29 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 
-from nearpoint.edge.answers import dress, own_page, result_word
-from nearpoint.edge.behavior import choose_behavior
+from nearpoint.edge.answers import dress, result_word
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.cache import MemoryCache
 from nearpoint.edge.collapse import Landing, Private, Stored, Trouble
-from nearpoint.edge.config import Behavior, Distribution
-from nearpoint.edge.deliver import from_entry, from_fill, viewer_response
+from nearpoint.edge.config import Distribution
+from nearpoint.edge.deliver import from_entry, from_fill, viewer_bytes, viewer_response
 from nearpoint.edge.entry import Entry, Parts
 from nearpoint.edge.gate import refuse
 from nearpoint.edge.hot import HotPaths, LogHit, hot_names
 from nearpoint.edge.ids import request_ids
 from nearpoint.edge.invalidation import PathInvalidation
-from nearpoint.edge.key import cache_key
+from nearpoint.edge.metrics import EdgeMetrics
 from nearpoint.edge.origin import OriginAsker
 from nearpoint.edge.partfill import PartError, PartsBody
 from nearpoint.edge.ports import FunctionRunner, OriginCredentials, OriginFetch
-from nearpoint.edge.signed_url import check_access, without_cookies, without_parameters
+from nearpoint.edge.receive import go_on_with, receive, visit_of
 from nearpoint.edge.storable import Why
 from nearpoint.edge.store.disk import DiskStore
 from nearpoint.edge.tiers import Tiers
 from nearpoint.edge.transfer import Transfer, may_be_stale
 from nearpoint.edge.triggers import Triggers
 from nearpoint.edge.visit import ERROR, GENERATED, HIT, MISS, REDIRECT, Answer, Visit, variant_of
-from nearpoint.wire.message import BytesBody, Headers, Request, Response
+from nearpoint.wire.message import Headers, Request, Response
 from nearpoint.wire.server import Instant
 
 POLL_S = 0.1  # how soon an invalidation reaches the other workers
@@ -71,6 +70,7 @@ class Edge:
         country: str | None = None,
         bounds: Bounds | None = None,
         store: DiskStore | None = None,
+        metrics: EdgeMetrics | None = None,
         clock: Callable[[], float] = time.time,
         random_bytes: Callable[[int], bytes] = os.urandom,
         log_hit: LogHit | None = None,
@@ -85,17 +85,26 @@ class Edge:
         self._random_bytes = random_bytes
         self._ids = request_ids(random_bytes)
         self._log_answer = log_answer
-        self._hot = HotPaths(clock=clock, ids=self._ids, pop=pop, log=log_hit)
+        self.metrics = metrics if metrics is not None else EdgeMetrics()
+        self._hot = HotPaths(clock=clock, ids=self._ids, pop=pop, log=log_hit, values=self.metrics.registry.values)
         self.cache = MemoryCache(self.bounds.cache_bytes_max, on_drop=self._hot.forget)
         self.tiers = Tiers(self.cache, store)
         self._poll: asyncio.TimerHandle | None = None
-        self._triggers = Triggers(functions, via=self.via)
+        self._triggers = Triggers(functions, via=self.via, ran=self.metrics.function)
         self._transfer = Transfer(
-            asker=OriginAsker(fetch=fetch, triggers=self._triggers, via=self.via, credentials=credentials, clock=clock),
+            asker=OriginAsker(
+                fetch=fetch,
+                triggers=self._triggers,
+                metrics=self.metrics,
+                via=self.via,
+                credentials=credentials,
+                clock=clock,
+            ),
             tiers=self.tiers,
             bounds=self.bounds,
             clock=clock,
             via=self.via,
+            metrics=self.metrics,
         )
         self._by_host: Mapping[str, Distribution] = {}
         self._default: Distribution | None = None
@@ -136,9 +145,10 @@ class Edge:
         return self._hot.hits
 
     def start(self) -> None:
-        """Look for what other workers have invalidated from now on; needed only with a store that they share."""
+        """From now on look for what other workers have invalidated, and note how much the cache holds."""
         if self.tiers.poll():
             self._hot.clear()
+        self.metrics.measure(self.tiers, self.pop)
         self._poll = asyncio.get_running_loop().call_later(POLL_S, self.start)
 
     async def close(self) -> None:
@@ -153,7 +163,7 @@ class Edge:
         """Serve one request. Raises only what reading the request's body raises."""
         started_at = self._clock()
         request_id = next(self._ids).decode()
-        visit = self._receive(request, request_id)
+        visit = receive(request, request_id, self._by_host, self._default, now=started_at, via=self.via)
         if isinstance(visit, Visit):
             refusal = refuse(visit, country=self.country, via=self.via)
             answer = await (self._serve(visit) if refusal is None else self._with_error_page(visit, refusal))
@@ -163,9 +173,15 @@ class Edge:
         else:
             answer = visit
         self.results[answer.result] = self.results.get(answer.result, 0) + 1
+        self._count(visit if isinstance(visit, Visit) else None, answer)
         if self._log_answer is not None:
             self._log_answer(self._clock(), started_at, request, answer, request_id)
         return viewer_response(answer, request_id=request_id, pop=self.pop)
+
+    def _count(self, visit: Visit | None, answer: Answer) -> None:
+        distribution, behavior = (visit.distribution, visit.behavior) if visit is not None else (None, None)
+        self.metrics.requests(distribution, behavior, answer.result).add()
+        self.metrics.bytes(distribution, behavior).add(viewer_bytes(answer))
 
     async def _serve(self, visit: Visit) -> Answer:
         """The answer to a request that is not refused, as the functions for viewers leave it."""
@@ -173,103 +189,11 @@ class Edge:
             changed = await self._triggers.viewer_request(visit)
             if isinstance(changed, Answer):
                 return changed if changed.result == GENERATED else await self._with_error_page(visit, changed)
-            self._go_on_with(visit, changed)
+            go_on_with(visit, changed)
         answer = await self._answer(visit)
         if answer.status >= 400:
             return await self._with_error_page(visit, answer)
         return await self._triggers.viewer_response(visit, answer)
-
-    def _receive(self, request: Request, request_id: str) -> Visit | Answer:
-        target, host = request.target, request.host
-        if not target.startswith("/"):
-            scheme, mark, rest = target.partition("://")
-            if mark and scheme.lower() in ("http", "https"):  # absolute form: its authority wins (RFC 9112 §3.2.2)
-                authority, slash, path = rest.partition("/")
-                host, target = authority.rpartition("@")[2].partition(":")[0].lower(), slash + path or "/"
-            elif not (target == "*" and request.method == "OPTIONS"):
-                return own_page(400, request_id, reason="bad-target", via=self.via)
-        else:
-            authority = request.headers.get("host") or ""
-        distribution = self._by_host.get(host, self._default)
-        if distribution is None:
-            detail = "No distribution has this host name."
-            return own_page(403, request_id, reason="unknown-host", via=self.via, detail=detail)
-        asked, _, query = target.partition("?")
-        path = _rooted(asked, distribution)
-        visit = self._visit(request, request_id, distribution, path=path, query=query)
-        keys = visit.behavior.keys
-        if keys is not None:
-            visit.refused = check_access(
-                scheme=request.scheme,
-                host=authority,
-                path=asked,
-                query=query,
-                headers=request.headers,
-                keys=keys,
-                now=self._clock(),
-                ip=request.client_ip,
-            )
-        return visit
-
-    def _visit(
-        self,
-        request: Request,
-        request_id: str,
-        distribution: Distribution,
-        *,
-        path: str,
-        query: str,
-        behavior: Behavior | None = None,
-        inner: bool = False,
-    ) -> Visit:
-        if behavior is None:
-            behavior = choose_behavior(distribution.behaviors, path)
-        if behavior.keys is not None:
-            # What signs a request is for the edge alone: the same object is the same whoever has signed for it.
-            query = without_parameters(query)
-            request = Request(
-                request.method,
-                request.target,
-                without_cookies(request.headers),
-                request.body,
-                scheme=request.scheme,
-                client_ip=request.client_ip,
-            )
-        why_not: Why | None = None
-        if request.method not in behavior.cached_methods:
-            why_not = Why.METHOD
-        elif not isinstance(request.body, BytesBody) or request.body.data:
-            why_not = Why.REQUEST_BODY
-        elif behavior.cache.disabled and not distribution.errors:
-            why_not = Why.CACHING_DISABLED
-        return Visit(
-            request=request,
-            request_id=request_id,
-            distribution=distribution,
-            behavior=behavior,
-            path=path,
-            query=query,
-            inner=inner,
-            why_not=why_not,
-            key=cache_key(
-                distribution_id=distribution.id,
-                policy=behavior.cache,
-                method="GET" if request.method in ("PUT", "POST", "PATCH", "DELETE") else request.method,
-                path=path,
-                query=query,
-                headers=request.headers,
-            ),
-        )
-
-    def _go_on_with(self, visit: Visit, request: Request) -> None:
-        """Let a visit be one of the request that a function has made of the viewer's; its behavior stays."""
-        path, _, query = request.target.partition("?")
-        path = _rooted(path, visit.distribution)
-        made = self._visit(
-            request, visit.request_id, visit.distribution, path=path, query=query, behavior=visit.behavior
-        )
-        visit.request, visit.path, visit.query = made.request, made.path, made.query
-        visit.key, visit.why_not = made.key, made.why_not
 
     async def _answer(self, visit: Visit) -> Answer:
         transfer = self._transfer
@@ -370,6 +294,7 @@ class Edge:
     async def _hit(self, visit: Visit, forwarded: Headers, entry: Entry, now: float) -> Answer | None:
         """A fresh answer; the next request like this one may be answered by the hook."""
         names = hot_names(visit, entry)
+        result = result_word(visit, entry.status, HIT)
         if names is not None:
             self._hot.offer(
                 scheme=visit.request.scheme,
@@ -379,9 +304,12 @@ class Edge:
                 entry=entry,
                 standalone=visit.distribution.standalone,
                 policy=visit.behavior.response_headers,
+                counters=(
+                    self.metrics.requests(visit.distribution, visit.behavior, result),
+                    self.metrics.bytes(visit.distribution, visit.behavior),
+                ),
             )
         note = f"hit; ttl={int(entry.fresh_until - now)}"
-        result = result_word(visit, entry.status, HIT)
         return await self._from_entry(visit, forwarded, entry, now=now, result=result, note=note)
 
     async def _stale(self, visit: Visit, forwarded: Headers, entry: Entry, detail: str) -> Answer | None:
@@ -423,7 +351,7 @@ class Edge:
             client_ip=visit.request.client_ip,
         )
         page = await self._answer(
-            self._visit(request, visit.request_id, visit.distribution, path=path, query=query, inner=True)
+            visit_of(request, visit.request_id, visit.distribution, path=path, query=query, inner=True)
         )
         if page.status != 200:
             await page.body.close()
@@ -431,8 +359,3 @@ class Edge:
         await answer.body.close()
         page.status, page.result, page.status_note = custom.response_status, ERROR, answer.status_note
         return page
-
-
-def _rooted(path: str, distribution: Distribution) -> str:
-    """The path with the default root object put in."""
-    return "/" + distribution.default_root_object if path == "/" and distribution.default_root_object else path

@@ -14,6 +14,7 @@ from nearpoint.edge.entry import Entry, Parts, decode_fields, encode_fields
 from nearpoint.edge.key import encoding_class
 from nearpoint.edge.response_headers import ResponseHeaders, apply_response_headers
 from nearpoint.edge.visit import ERROR, HIT, Visit
+from nearpoint.telemetry.metrics import Counter
 from nearpoint.wire.filebody import FileBody
 from nearpoint.wire.framing import reason_phrase
 from nearpoint.wire.message import Headers
@@ -55,6 +56,7 @@ class Ready:
         "_base",
         "_base_304",
         "body",
+        "bytes_at",
         "content_type",
         "entry",
         "etag",
@@ -63,13 +65,24 @@ class Ready:
         "joined",
         "places",
         "policy",
+        "requests_at",
         "result",
+        "size",
         "tail",
         "until",
     )
 
-    def __init__(self, entry: Entry, *, pop: str, standalone: bool, policy: ResponseHeaders | None) -> None:
+    def __init__(
+        self,
+        entry: Entry,
+        *,
+        pop: str,
+        standalone: bool,
+        policy: ResponseHeaders | None,
+        counters: tuple[Counter, Counter],
+    ) -> None:
         self.entry = entry
+        self.requests_at, self.bytes_at = counters[0].at, counters[1].at
         self.policy = policy
         self.places: list[tuple[dict[object, Ready], object]] = []
         self.result = ERROR if entry.status >= 400 and not standalone else HIT
@@ -88,6 +101,7 @@ class Ready:
         self.body = body if isinstance(body, bytes) else body.body(0, len(body))
         self.joined = isinstance(body, bytes) and len(body) <= JOINED_BYTES_MAX
         self.tail = b"\r\n\r\n" + body if isinstance(body, bytes) and self.joined else b"\r\n\r\n"
+        self.size = len(self._base) + len(body) + 150  # bytes of an answer, the fields that change included
         self.until = 0.0
         self.head = b""
         self.head_304 = b""
@@ -157,13 +171,20 @@ class HotPaths:
     """Every address that leads to a Ready. One for each worker."""
 
     def __init__(
-        self, *, clock: Callable[[], float], ids: Iterator[bytes], pop: str, log: LogHit | None = None
+        self,
+        *,
+        clock: Callable[[], float],
+        ids: Iterator[bytes],
+        pop: str,
+        values: memoryview[float],
+        log: LogHit | None = None,
     ) -> None:
         self.hits = 0
         self._clock = clock
         self._ids = ids
         self._pop = pop
         self._log = log
+        self._values = values  # of the registry that the counters of `offer` belong to
         # scheme → host → a table of targets for each class of Accept-Encoding
         self._hosts: dict[str, dict[bytes, tuple[Place, Place, Place, Place]]] = {"http": {}, "https": {}}
         self._names = dict(_FIELDS)  # field names as spelled on the wire, learnt as they come
@@ -179,19 +200,20 @@ class HotPaths:
         names: Sequence[str],
         entry: Entry,
         standalone: bool,
+        counters: tuple[Counter, Counter],
         policy: ResponseHeaders | None = None,
     ) -> None:
         """Let requests like this one, which the entry has just answered, be answered at once.
 
         `names`: the request fields, in lower case, that the key or the entry's Vary tells apart; Host and
-        Accept-Encoding need not be among them.
+        Accept-Encoding need not be among them. `counters` are those of such requests, and of the bytes they get.
         """
         connection = (headers.get("connection") or "").lower()
         if connection not in ("", "keep-alive", "close") or len(headers.get_all("host")) > 1:
             return
         ready = entry.hot
         if not isinstance(ready, Ready) or ready.policy != policy:
-            ready = entry.hot = Ready(entry, pop=self._pop, standalone=standalone, policy=policy)
+            ready = entry.hot = Ready(entry, pop=self._pop, standalone=standalone, policy=policy, counters=counters)
         if len(ready.places) >= PLACES_MAX:
             return
         host = (headers.get("host") or "").encode("latin-1")
@@ -266,6 +288,7 @@ class HotPaths:
         hosts = self._hosts[scheme]
         clock, ids, encodings = self._clock, self._ids, self._encodings
         log = self._log
+        counted = self._values
 
         def answer(
             method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], peer: Peer
@@ -331,6 +354,8 @@ class HotPaths:
             if entry.uses < 3:
                 entry.uses += 1
             self.hits += 1
+            counted[ready.requests_at] += 1.0
+            counted[ready.bytes_at] += ready.size if status != 304 else 300
             request_id = next(ids)
             if log is not None:
                 log(now, peer, method, target, headers, ready, request_id, status)

@@ -13,6 +13,7 @@ from nearpoint.edge.access_control import signed
 from nearpoint.edge.collapse import Trouble
 from nearpoint.edge.config import Origin
 from nearpoint.edge.headers import origin_headers
+from nearpoint.edge.metrics import EdgeMetrics
 from nearpoint.edge.ports import Failed, OriginCredentials, OriginFetch, OriginTarget, Respond
 from nearpoint.edge.triggers import Triggers, reason_of
 from nearpoint.edge.visit import ERROR, Visit
@@ -67,12 +68,16 @@ class OriginAsker:
         *,
         fetch: OriginFetch,
         triggers: Triggers,
+        metrics: EdgeMetrics,
         via: str,
         credentials: OriginCredentials | None = None,
         clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetch = fetch
         self._triggers = triggers
+        self._metrics = metrics
+        self._timer = timer
         self._via = via
         self._credentials = credentials
         self._clock = clock
@@ -149,7 +154,10 @@ class OriginAsker:
             scheme=target.scheme,
             client_ip=visit.request.client_ip,
         )
+        began_at = self._timer()
         result = await self._attempts(target, sent)
+        failure = result.reason if isinstance(result, Trouble) else None
+        self._metrics.origin(visit.distribution, self._timer() - began_at, failure)
         if isinstance(result, Trouble):
             return result
         changed = await self._triggers.origin_response(visit, request, target, result)

@@ -21,6 +21,7 @@ from nearpoint.edge.errors import error_page
 from nearpoint.edge.headers import refreshed_headers
 from nearpoint.edge.keep import Keeper, Reply
 from nearpoint.edge.key import Key
+from nearpoint.edge.metrics import EdgeMetrics
 from nearpoint.edge.origin import Arrived, OriginAsker
 from nearpoint.edge.partfill import PartError, PartFiller
 from nearpoint.edge.parts import aligned_range, range_field, read_content_range
@@ -38,7 +39,14 @@ class Transfer:
     """The origin side of one edge."""
 
     def __init__(
-        self, *, asker: OriginAsker, tiers: Tiers, bounds: Bounds, clock: Callable[[], float], via: str
+        self,
+        *,
+        asker: OriginAsker,
+        tiers: Tiers,
+        bounds: Bounds,
+        clock: Callable[[], float],
+        via: str,
+        metrics: EdgeMetrics,
     ) -> None:
         self.asker = asker
         self.flights: dict[Key, Flight] = {}
@@ -46,6 +54,7 @@ class Transfer:
         self._bounds = bounds
         self._clock = clock
         self._via = via
+        self._metrics = metrics
         self._remembered: dict[Key, tuple[Why, float]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._filler = PartFiller(tiers, self.spawn)
@@ -100,6 +109,7 @@ class Transfer:
             landing = await self._fly(visit, forwarded, entry)
             if isinstance(landing, Private):
                 self._remember(visit.key, landing.why)
+                self._metrics.not_stored(landing.why.value)
             elif isinstance(landing, Trouble) and entry is not None:
                 entry.retry_at = self._clock() + self._bounds.stale_retry_s
             return landing
@@ -215,6 +225,7 @@ class Transfer:
         response = arrived.response
         received_at = self._clock()
         visit.origin_s = received_at - requested_at
+        self._metrics.not_stored(why.value)
         if remembered and request.method == "GET":
             verdict = _verdict(visit, response.status, response.headers, arrived, requested_at, received_at)
             if isinstance(verdict, Keep) and (response.body.length or 0) <= self._bounds.object_bytes_max:
