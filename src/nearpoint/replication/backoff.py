@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 FIRST_S = 0.05
-LONGEST_S = 1.0  # one question a second is little to a store, and a second is soon after an outage
+LONGEST_S = 0.5  # two questions a second are little to a store, and half a second is soon after an outage
 
 
 def delay_s(failures: int, chance: float) -> float:
