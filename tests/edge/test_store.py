@@ -19,7 +19,7 @@ from nearpoint.edge.invalidation import compile_invalidation
 from nearpoint.edge.store import lifetime
 from nearpoint.edge.store.counts import Counts, number_of, slots_for
 from nearpoint.edge.store.disk import DiskStore, new_body_id
-from nearpoint.edge.store.record import Note, Record, key_bytes, part_key, part_of_key, read_record, record_key, seal
+from nearpoint.edge.store.record import Record, key_bytes, part_key, part_of_key, read_record, record_key, seal
 
 
 def record(path: str, *, body: bytes | None = b"x", variant: tuple[str | None, ...] = (), **fields: Any) -> Record:

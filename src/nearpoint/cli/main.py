@@ -159,11 +159,39 @@ def edge(
     access_log: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write CloudFront's standard log lines there.")
     ] = None,
+    cache_dir: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Keep answers there, for all workers and over restarts.")
+    ] = None,
+    cache_gb: Annotated[float, typer.Option(metavar="GB", help="How much the folder may hold.")] = 1.0,
+    admin: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics, /-/live and /-/ready there.")
+    ] = None,
+    tls_cert: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Serve HTTPS with this chain; may be repeated.")
+    ] = None,
+    tls_key: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="The key of each --tls-cert.")] = None,
+    redirect_http: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Send plain HTTP from there to HTTPS.")
+    ] = None,
 ) -> None:
     """Run a caching edge alone, in front of any origin: no world, no control plane. It honours Cache-Control."""
     from nearpoint.cli.edge import run_edge
 
-    raise typer.Exit(run_edge(listen, origin, workers=workers, cache_mb=cache_mb, access_log=access_log))
+    raise typer.Exit(
+        run_edge(
+            listen,
+            origin,
+            workers=workers,
+            cache_mb=cache_mb,
+            access_log=access_log,
+            cache_dir=cache_dir,
+            cache_gb=cache_gb,
+            admin=admin,
+            tls_certs=tls_cert or (),
+            tls_keys=tls_key or (),
+            redirect_http=redirect_http,
+        )
+    )
 
 
 @app.command(epilog="Examples:  [bold]nearpoint demo[/]   [bold]nearpoint demo --json[/]")

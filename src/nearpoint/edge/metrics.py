@@ -26,7 +26,10 @@ DISK_EVICTIONS = Family(
 )
 DISK_REFUSED = Family(name="nearpoint_disk_cache_refused_total", help="What could not be written to the store.")
 
+WORKER_READY = Family(name="nearpoint_worker_ready", help="Workers that serve.", kind="gauge")
+
 FAMILIES = (
+    WORKER_READY,
     REQUESTS,
     RESPONSE_BYTES,
     ORIGIN_SECONDS,

@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
 from nearpoint.edge.accesslog import AccessLog
+from nearpoint.edge.blob import descriptors_max
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.config import standalone_distribution
 from nearpoint.edge.engine import Edge
-from nearpoint.edge.errors import error_page
+from nearpoint.edge.errors import error_page, redirect_to_https
+from nearpoint.edge.metrics import FAMILIES, WORKER_READY, EdgeMetrics
 from nearpoint.edge.ports import OriginTarget
+from nearpoint.edge.store.disk import DiskStore
+from nearpoint.telemetry.admin import admin
+from nearpoint.telemetry.metrics import Registry, read
+from nearpoint.wire.certificates import context_from_files
 from nearpoint.wire.client import Client, Origin, Timeouts
-from nearpoint.wire.limits import Limits
 from nearpoint.wire.message import Request, Response
 from nearpoint.wire.server import Server
 
@@ -58,53 +63,110 @@ class ClientFetch:
         return await self._client.send(request, origin, timeouts)
 
 
-async def serve(
-    sock: socket.socket,
-    origin: OriginUrl,
-    *,
-    bounds: Bounds | None = None,
-    tls: ssl.SSLContext | None = None,
-    log_path: str | None = None,
-    alive: int | None = None,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What a stand-alone edge serves, and with what.
+
+    `cache_dir` is where answers are kept for all workers and over restarts, `cache_bytes` at most; None: in memory
+    alone. `metrics_dir` is where the workers count. `tls` has pairs of a certificate chain's file and its key's.
+    """
+
+    origin: OriginUrl
+    bounds: Bounds
+    workers: int
+    metrics_dir: Path
+    log_path: str | None = None
+    cache_dir: Path | None = None
+    cache_bytes: int = 0
+    tls: tuple[tuple[Path, Path], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """A worker's sockets. `redirect` sends plain HTTP to HTTPS; `admin` is for the first worker alone."""
+
+    main: socket.socket
+    redirect: socket.socket | None = None
+    admin: socket.socket | None = None
+
+
+def metrics_file(folder: Path, number: int) -> Path:
+    """Where a worker counts."""
+    return folder / f"worker-{number:03}.metrics"
+
+
+def missing_workers(service: Service) -> list[str]:
+    """The workers that do not serve yet."""
+    counted = read(service.metrics_dir)
+    ready = sum(numbers.get(WORKER_READY.name, 0.0) for numbers in counted)
+    return [] if ready >= service.workers else [f"{int(ready)} of {service.workers} workers are ready"]
+
+
+async def redirect(request: Request) -> Response:
+    """Send whoever came by plain HTTP to HTTPS."""
+    return redirect_to_https(request.host, request.target)
+
+
+async def serve(service: Service, listening: Listening, *, number: int = 0, alive: int | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then let what is under way finish for at most DRAIN_S seconds.
 
-    `alive`: the reading end of a pipe that closes when whoever started this process is gone; it ends then, too.
+    `number` is the worker's. `alive`: the reading end of a pipe that closes when whoever started this process is gone;
+    it ends then, too. Raises OSError, ValueError or lmdb.Error for what can't be opened.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop.set)
     if alive is not None:
         loop.add_reader(alive, stop.set)
+    descriptors_max()  # as many as there may be
+    tls = context_from_files(service.tls) if service.tls else None
+    registry = Registry(metrics_file(service.metrics_dir, number))
+    ready = registry.counter(WORKER_READY)
+    ready.set(0)
     client = Client()
-    access_log = AccessLog(log_path, POP) if log_path is not None else None
+    access_log = AccessLog(service.log_path, POP) if service.log_path is not None else None
+    store = DiskStore(service.cache_dir, service.cache_bytes) if service.cache_dir is not None else None
     edge = Edge(
         fetch=ClientFetch(client),
         pop=POP,
-        bounds=bounds,
+        bounds=service.bounds,
+        store=store,
+        metrics=EdgeMetrics(registry),
         log_hit=access_log.hit if access_log is not None else None,
         log_answer=access_log.answer if access_log is not None else None,
     )
+    origin = service.origin
     distribution = standalone_distribution(host=origin.host, port=origin.port, tls=origin.tls, path=origin.path)
     edge.load((), default=distribution)
-    server = Server(
-        edge.handle,
-        limits=Limits(),
-        tls=tls,
-        instant=edge.instant("https" if tls is not None else "http"),
-        error=lambda status, text: error_page(status, "", text),
-    )
+    instant = edge.instant("https" if tls is not None else "http")
+    servers = [Server(edge.handle, tls=tls, instant=instant, error=_error)]
     try:
-        await server.start(sock)
+        await servers[0].start(listening.main)
+        for handler, sock in (
+            (redirect, listening.redirect),
+            (admin(service.metrics_dir, FAMILIES, lambda: missing_workers(service)), listening.admin),
+        ):
+            if sock is not None:
+                servers.append(Server(handler, error=_error))
+                await servers[-1].start(sock)
+        edge.start()
         if access_log is not None:
             access_log.start()
+        ready.set(1)
         await stop.wait()
+        ready.set(0)
         if alive is not None:
             loop.remove_reader(alive)
-        await server.drain(DRAIN_S)
+        await asyncio.gather(*(server.drain(DRAIN_S) for server in servers))
     finally:
         await edge.close()
         await client.close()
         if access_log is not None:
             access_log.close()
+        if store is not None:
+            store.close()
+
+
+def _error(status: int, text: str) -> Response:
+    return error_page(status, "", text)
