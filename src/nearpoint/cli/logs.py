@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -55,8 +56,11 @@ def _follow(layout: Layout, names: list[str], offsets: dict[Path, int]) -> Itera
         time.sleep(POLL_S)
 
 
-def logs(*, data: Path, names: list[str], lines: int, follow: bool) -> None:
-    """Print the last lines of the named logs (all functions' without a name), then go on with `follow`."""
+def logs(*, data: Path, names: list[str], lines: int, follow: bool, as_json: bool) -> None:
+    """Print the last lines of the named logs (all functions' without a name), then go on with `follow`.
+
+    With `as_json` as they are kept, an object a line; otherwise functions' lines as they were printed.
+    """
     layout = Layout(data)
     files = _files(layout, names)
     offsets: dict[Path, int] = {}
@@ -64,12 +68,21 @@ def logs(*, data: Path, names: list[str], lines: int, follow: bool) -> None:
     for name, path in files.items():
         tail, offsets[path] = _tail(path, lines)
         for line in tail:
-            _write(name if several else None, line)
+            _write(name if several else None, line if as_json else _readable(line))
     if not files and not follow:
         raise CommandError("No function has run yet. Process logs have names: see `nearpoint status`.")
     if follow:
         for name, line in _follow(layout, names, offsets):
-            _write(name if several else None, line)
+            _write(name if several else None, line if as_json else _readable(line))
+
+
+def _readable(line: bytes) -> bytes:
+    """A function's line with its time; any other line as it is."""
+    try:
+        record = json.loads(line)
+        return f"{record['at']} {record['line']}".encode()
+    except (ValueError, KeyError, TypeError):
+        return line
 
 
 def _write(name: str | None, line: bytes) -> None:

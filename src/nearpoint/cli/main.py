@@ -138,11 +138,12 @@ def logs(
     data: Data = DATA,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=100_000, help="How many last lines first.")] = 50,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show what the functions (or the named processes) wrote."""
     from nearpoint.cli import logs as module
 
-    module.logs(data=data, names=names or [], lines=lines, follow=follow)
+    module.logs(data=data, names=names or [], lines=lines, follow=follow, as_json=as_json)
 
 
 @app.command(
