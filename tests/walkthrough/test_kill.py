@@ -84,7 +84,7 @@ def test_a_node_serves_and_starts_without_the_state_store(app: Any) -> None:
         world.forget_connections()
         wait_until(lambda: world.pids()["node-1"] not in (before["node-1"], None), "node-1 does not come back")
         assert app.ask(HERE) == app.hello(HERE)
-        assert world.status()["ready"]
+        wait_until(lambda: world.status()["ready"], "the world is not ready")
     finally:
         os.kill(before["nats"], signal.SIGCONT)
     # And it hears what is new as soon as the state store is back.
