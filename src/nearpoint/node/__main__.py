@@ -11,17 +11,19 @@ from typing import Any
 
 import structlog
 
+from nearpoint.edge.metrics import EdgeMetrics
 from nearpoint.edge.properties import ConfigError
 from nearpoint.functions.logs import FileLog
 from nearpoint.functions.sandbox import Sandbox
 from nearpoint.node.functions import EdgeFunctions
-from nearpoint.node.location import Location, load
+from nearpoint.node.location import CacheSpace, Location, load
 from nearpoint.node.snapshots import SnapshotFollower
 from nearpoint.regions.catalog import StoreSpec
 from nearpoint.regions.replay import SpoolSpace
 from nearpoint.regions.store import Store
 from nearpoint.state.resources import Snapshot
 from nearpoint.telemetry.child import Child, run_child
+from nearpoint.telemetry.metrics import Registry
 from nearpoint.wire.client import Client, Origin
 from nearpoint.wire.server import Server
 from nearpoint.wire.tls import Authority
@@ -30,6 +32,10 @@ log = structlog.get_logger("nearpoint.node")
 
 DRAIN_S = 5.0
 REPORT_EVERY_S = 0.5
+# What the edges of one process may keep, all together.
+CACHE_MEMORY_BYTES = 268_435_456
+CACHE_MEMORY_BYTES_MIN = 16_777_216
+CACHE_DISK_BYTES = 536_870_912
 MEASURED_WAIT_S = 3.0
 
 
@@ -55,6 +61,13 @@ class Node:
         aws_api = Origin(host="127.0.0.1", port=config["aws_api_port"])
         self._empty = Snapshot(generation=0, account_id="", session_secret="")
         space = SpoolSpace()
+        count = max(1, len(config["locations"]))
+        cache = CacheSpace(
+            memory_bytes=max(CACHE_MEMORY_BYTES // count, CACHE_MEMORY_BYTES_MIN),
+            folder=cache_dir / "edges",
+            disk_bytes=CACHE_DISK_BYTES // count,
+        )
+        metrics = EdgeMetrics(Registry(cache_dir.parent / "metrics" / f"{config['name']}.metrics"))
         self.locations = [
             Location(
                 name,
@@ -66,6 +79,8 @@ class Node:
                 aws_api=aws_api,
                 country=given.get("country"),
                 space=space,
+                cache=cache,
+                metrics=metrics,
             )
             for name, given in config["locations"].items()
         ]
@@ -103,7 +118,7 @@ class Node:
         return {location.name: location.access_point.report() for location in self.locations}
 
     async def close(self) -> None:
-        await asyncio.gather(*(location.edge.close() for location in self.locations))
+        await asyncio.gather(*(location.close() for location in self.locations))
         await self.sandbox.close()
         self.functions_log.flush()
         await self.client.close()
@@ -133,6 +148,7 @@ async def main(child: Child) -> None:
             )
             await server.start(child.listener(f"node.{location.name}.{scheme}"))
             servers.append(server)
+        location.edge.start()
         tasks.append(asyncio.create_task(location.access_point.run()))
     await _measured(node.locations)
     # What start-up has made stays for good: the collector need not look at it again and again.

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import lmdb
+import structlog
 
 from nearpoint.accesspoint.routes import address_of
 from nearpoint.accesspoint.server import AccessPointNode
+from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.config import Distribution, compile_distribution
 from nearpoint.edge.engine import Edge
 from nearpoint.edge.invalidation import PathInvalidation, compile_invalidation
+from nearpoint.edge.metrics import EdgeMetrics
 from nearpoint.edge.ports import FunctionRunner, OriginTarget
 from nearpoint.edge.properties import ConfigError
 from nearpoint.edge.references import References
 from nearpoint.edge.signed_url import read_public_key
+from nearpoint.edge.store.disk import DiskStore
 from nearpoint.node.service_credentials import ServiceCredentials
 from nearpoint.regions.replay import SpoolSpace
 from nearpoint.regions.store import Store
 from nearpoint.state.resources import Snapshot
 from nearpoint.wire.client import Client, Origin, Timeouts
 from nearpoint.wire.message import Exchange, Request, Response
+
+log = structlog.get_logger("nearpoint.node")
 
 AWS_SUFFIX = ".amazonaws.com"
 
@@ -44,6 +54,26 @@ class OriginRouter:
         return await self._client.send(request, origin, timeouts)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSpace:
+    """What an edge may keep: in memory, and in a folder of its own in `folder`; None: in memory alone."""
+
+    memory_bytes: int = 268_435_456
+    folder: Path | None = None
+    disk_bytes: int = 0
+
+
+def kept_cache(space: CacheSpace, location: str) -> DiskStore | None:
+    """The disk tier of a location's edge. Without one it works, too."""
+    if space.folder is None:
+        return None
+    try:
+        return DiskStore(space.folder / location, space.disk_bytes)
+    except (OSError, lmdb.Error) as error:
+        log.warning("an edge keeps nothing on disk", location=location, error=str(error))
+        return None
+
+
 class Location:
     """What answers at one place. `handle` is the server's handler; `instant` its hook for cached hits."""
 
@@ -59,13 +89,30 @@ class Location:
         aws_api: Origin,
         country: str | None = None,
         space: SpoolSpace | None = None,
+        cache: CacheSpace | None = None,
+        metrics: EdgeMetrics | None = None,
     ) -> None:
         self.name = name
+        cache = cache or CacheSpace()
         self.access_point = AccessPointNode(name, snapshot, stores, space=space)
         origins = OriginRouter(self.access_point.handle, client, aws_api)
+        self._store = kept_cache(cache, name)
         self.edge = Edge(
-            fetch=origins, functions=functions, credentials=ServiceCredentials(snapshot), pop=pop, country=country
+            fetch=origins,
+            functions=functions,
+            credentials=ServiceCredentials(snapshot),
+            pop=pop,
+            country=country,
+            bounds=Bounds(cache_bytes_max=cache.memory_bytes),
+            store=self._store,
+            metrics=metrics,
         )
+
+    async def close(self) -> None:
+        """Stop the edge and let go of its cache."""
+        await self.edge.close()
+        if self._store is not None:
+            self._store.close()
 
     async def handle(self, request: Request) -> Response:
         """Answer by the Host: a distribution's names lead to the edge, an access point's to the access point."""
