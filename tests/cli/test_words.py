@@ -92,6 +92,8 @@ def test_an_interrupt_has_its_exit_code(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "nearpoint", "logs", "-f", "--data", str(tmp_path)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # Whoever runs the tests in the background has interrupts ignored, which children inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "one\n"

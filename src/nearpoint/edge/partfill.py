@@ -132,9 +132,15 @@ class PartFiller:
             if any(each.brings(number) for each in parts.runs):
                 continue
             last = number
-            while last < min(until, number + RUN_PARTS_MAX - 1) and not self._tiers.has_part(entry, last + 1):
+            while last < min(until, number + RUN_PARTS_MAX - 1) and self._is_missing(entry, last + 1):
                 last += 1
             await self._ask(entry, number, last, ask, reader)
+
+    def _is_missing(self, entry: Entry, number: int) -> bool:
+        """Whether a part is neither kept nor on its way."""
+        parts = entry.body
+        assert isinstance(parts, Parts)
+        return not self._tiers.has_part(entry, number) and not any(each.brings(number) for each in parts.runs)
 
     async def _ask(self, entry: Entry, first: int, last: int, ask: AskPart, reader: PartsBody) -> None:
         parts = entry.body
