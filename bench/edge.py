@@ -3,7 +3,7 @@
     python -m bench.edge [--seconds 4] [--rounds 5] [--connections 64] [--json]
 
 One worker each, in turn on the same core, wrk and the origin on cores of their own, access log on for both (buffered
-for both). Figures are medians of the rounds: requests per second, p99, and processor
+for both), a cache folder on disk for both. Figures are medians of the rounds: requests per second, p99, and processor
 time a request. nginx and wrk come with Debian (`apt-get install nginx-light wrk`);
 without wrk nothing is measured, without nginx its column stays empty.
 """
@@ -200,11 +200,13 @@ def measure(*, rounds: int, connections: int, seconds: int, only: str = "") -> l
             running([sys.executable, "-m", "bench.edge", "--origin", str(origin_port)], origin_port, ORIGIN_CORE)
         )
         program = (
-            "import sys; from nearpoint.cli.edge import run_edge; "
-            "sys.exit(run_edge(sys.argv[1], sys.argv[2], access_log=sys.argv[3], cache_mb=1024))"
+            "import pathlib, sys; from nearpoint.cli.edge import run_edge; "
+            "sys.exit(run_edge(sys.argv[1], sys.argv[2], access_log=sys.argv[3], cache_mb=1024, "
+            "cache_dir=pathlib.Path(sys.argv[4]), cache_gb=4))"
         )
         command = [sys.executable, "-c", program, f"127.0.0.1:{edge_port}", f"http://127.0.0.1:{origin_port}"]
-        pid = stack.enter_context(running([*command, str(folder / "edge-access.log")], edge_port, SERVER_CORE))
+        command += [str(folder / "edge-access.log"), str(folder / "edge-cache")]
+        pid = stack.enter_context(running(command, edge_port, SERVER_CORE))
         subjects = {"nearpoint": (edge_port, pid)}
         if nginx is not None:
             config = folder / "nginx.conf"

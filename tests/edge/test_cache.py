@@ -40,7 +40,8 @@ def entry(
 
 def test_what_is_put_is_found_until_it_is_dropped() -> None:
     gone: list[Entry] = []
-    cache = MemoryCache(100_000, on_drop=gone.append)
+    cache = MemoryCache(100_000)
+    cache.on_drop = gone.append
     one = entry("/a")
     assert cache.put(one)
     assert cache.get(one.primary, ()) is one

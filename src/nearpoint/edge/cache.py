@@ -37,11 +37,11 @@ class _Invalidations:
 class MemoryCache:
     """The memory tier. `on_drop` is told of every entry that leaves."""
 
-    def __init__(self, capacity_bytes: int, on_drop: Callable[[Entry], None] | None = None) -> None:
+    def __init__(self, capacity_bytes: int) -> None:
+        self.on_drop: Callable[[Entry], None] | None = None
         self._policy = S3Fifo(capacity_bytes)
         self._entries: dict[Key, Entry | dict[Variant, Entry]] = {}
         self._invalidations: dict[str, _Invalidations] = {}
-        self._on_drop = on_drop
         self.evictions = 0
 
     @property
@@ -162,5 +162,5 @@ class MemoryCache:
             del found[entry.variant]
             if not found:
                 del self._entries[entry.primary]
-        if self._on_drop is not None:
-            self._on_drop(entry)
+        if self.on_drop is not None:
+            self.on_drop(entry)

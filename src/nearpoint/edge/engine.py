@@ -86,9 +86,17 @@ class Edge:
         self._ids = request_ids(random_bytes)
         self._log_answer = log_answer
         self.metrics = metrics if metrics is not None else EdgeMetrics()
-        self._hot = HotPaths(clock=clock, ids=self._ids, pop=pop, log=log_hit, values=self.metrics.registry.values)
-        self.cache = MemoryCache(self.bounds.cache_bytes_max, on_drop=self._hot.forget)
+        self.cache = MemoryCache(self.bounds.cache_bytes_max)
         self.tiers = Tiers(self.cache, store)
+        self._hot = HotPaths(
+            clock=clock,
+            ids=self._ids,
+            pop=pop,
+            values=self.metrics.registry.values,
+            log=log_hit,
+            used=self.tiers.used if store is not None else None,
+        )
+        self.cache.on_drop = self._hot.forget
         self._poll: asyncio.TimerHandle | None = None
         self._triggers = Triggers(functions, via=self.via, ran=self.metrics.function)
         self._transfer = Transfer(

@@ -8,6 +8,7 @@ whatever could make a difference (a range, a date condition, an unusual Connecti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, lru_cache
 
 from nearpoint.edge.deliver import CACHE_NAME, fields_304
 from nearpoint.edge.entry import Entry, Parts, decode_fields, encode_fields
@@ -53,22 +54,22 @@ class Ready:
     """An entry as bytes to send. The part that changes with time is made anew when Age moves on."""
 
     __slots__ = (
-        "_base",
-        "_base_304",
+        "_edge",
+        "_head_304",
+        "_moving",
+        "_shown",
         "body",
         "bytes_at",
         "content_type",
         "entry",
         "etag",
         "head",
-        "head_304",
         "joined",
         "places",
         "policy",
         "requests_at",
         "result",
         "size",
-        "tail",
         "until",
     )
 
@@ -86,13 +87,9 @@ class Ready:
         self.policy = policy
         self.places: list[tuple[dict[object, Ready], object]] = []
         self.result = ERROR if entry.status >= 400 and not standalone else HIT
-        edge = f"X-Cache: {self.result} from cloudfront\r\nX-Amz-Cf-Pop: {pop}\r\n".encode("latin-1")
-        line = f"HTTP/1.1 {entry.status} {reason_phrase(entry.status)}\r\n".encode("latin-1")
-        length = b"" if entry.status in (204, 304) else b"Content-Length: %d\r\n" % len(entry.body)
+        self._edge = _edge_fields(self.result, pop)
         fields = decode_fields(entry.fields)
-        shown = encode_fields(_dressed(policy, fields))
-        self._base = line + shown + length + edge
-        self._base_304 = b"HTTP/1.1 304 Not Modified\r\n" + encode_fields(_dressed(policy, fields_304(fields))) + edge
+        self._shown = entry.fields if policy is None else encode_fields(_dressed(policy, fields))
         headers = Headers(fields)
         self.etag = (headers.get("etag") or "").encode("latin-1") if entry.status == 200 else b""
         self.content_type = (headers.get("content-type") or "-").replace(" ", "%20")
@@ -100,11 +97,11 @@ class Ready:
         assert not isinstance(body, Parts)
         self.body = body if isinstance(body, bytes) else body.body(0, len(body))
         self.joined = isinstance(body, bytes) and len(body) <= JOINED_BYTES_MAX
-        self.tail = b"\r\n\r\n" + body if isinstance(body, bytes) and self.joined else b"\r\n\r\n"
-        self.size = len(self._base) + len(body) + 150  # bytes of an answer, the fields that change included
+        self.size = len(self._shown) + len(body) + 250  # bytes of an answer, the fields of the edge included
         self.until = 0.0
         self.head = b""
-        self.head_304 = b""
+        self._head_304 = b""
+        self._moving = b""
 
     def renew(self, now: float) -> bool:
         """Bring Age and Cache-Status up to date. False: no longer fresh."""
@@ -112,15 +109,35 @@ class Ready:
         if now >= entry.fresh_until or entry.gone:
             return False
         age_s = entry.age_s(now)
-        moving = b"Age: %d\r\nCache-Status: %b; hit; ttl=%d\r\nX-Amz-Cf-Id: " % (
+        self._moving = b"%bAge: %d\r\nCache-Status: %b; hit; ttl=%d\r\nX-Amz-Cf-Id: " % (
+            self._edge,
             age_s,
             CACHE_NAME.encode(),
             int(entry.fresh_until - now),
         )
-        self.head = self._base + moving
-        self.head_304 = self._base_304 + moving
+        length = b"" if entry.status in (204, 304) else b"Content-Length: %d\r\n" % len(entry.body)
+        self.head = b"".join((_status_line(entry.status), self._shown, length, self._moving))
+        self._head_304 = b""
         self.until = min(entry.fresh_until, entry.born_at + age_s + 1)
         return True
+
+    @property
+    def head_304(self) -> bytes:
+        """The head of the answer to who has this already."""
+        if not self._head_304:
+            fields = _dressed(self.policy, fields_304(decode_fields(self.entry.fields)))
+            self._head_304 = b"".join((_status_line(304), encode_fields(fields), self._moving))
+        return self._head_304
+
+
+@cache
+def _status_line(status: int) -> bytes:
+    return f"HTTP/1.1 {status} {reason_phrase(status)}\r\n".encode("latin-1")
+
+
+@lru_cache(maxsize=1_024)
+def _edge_fields(result: str, pop: str) -> bytes:
+    return f"X-Cache: {result} from cloudfront\r\nX-Amz-Cf-Pop: {pop}\r\n".encode("latin-1")
 
 
 def _dressed(policy: ResponseHeaders | None, fields: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -178,8 +195,10 @@ class HotPaths:
         pop: str,
         values: memoryview[float],
         log: LogHit | None = None,
+        used: Callable[[Entry], None] | None = None,
     ) -> None:
         self.hits = 0
+        self._used = used  # told of an entry that is being used, at most once a second
         self._clock = clock
         self._ids = ids
         self._pop = pop
@@ -288,7 +307,7 @@ class HotPaths:
         hosts = self._hosts[scheme]
         clock, ids, encodings = self._clock, self._ids, self._encodings
         log = self._log
-        counted = self._values
+        counted, used = self._values, self._used
 
         def answer(
             method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], peer: Peer
@@ -342,8 +361,11 @@ class HotPaths:
                 if ready is None:
                     return None
             now = clock()
-            if now >= ready.until and not ready.renew(now):
-                return None
+            if now >= ready.until:
+                if not ready.renew(now):
+                    return None
+                if used is not None:
+                    used(ready.entry)
             if none_match is not None:
                 if none_match != ready.etag:
                     return None
@@ -364,7 +386,7 @@ class HotPaths:
             if method == b"HEAD":
                 return b"".join((ready.head, request_id, b"\r\n\r\n"))
             if ready.joined:
-                return b"".join((ready.head, request_id, ready.tail))
+                return b"".join((ready.head, request_id, b"\r\n\r\n", ready.body))  # type: ignore[arg-type]
             return (b"".join((ready.head, request_id, b"\r\n\r\n")), ready.body)
 
         return answer

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from nearpoint.edge.blob import BLOB_BYTES_MIN, Blob
 from nearpoint.edge.cache import MemoryCache
 from nearpoint.edge.entry import Entry, Parts, Variant
+from nearpoint.edge.eviction import USES_MAX
 from nearpoint.edge.freshness import Freshness, Source
 from nearpoint.edge.invalidation import PathInvalidation
 from nearpoint.edge.key import Key, key_distribution, key_path
@@ -36,7 +37,11 @@ class Tiers:
     async def find(self, key: Key, variant_of: Callable[[Variance], Variant], now: float) -> Entry | None:
         """What is cached, fresh if any of it is; a copy on disk that is newer than the one in memory wins."""
         entry = self.find_now(key, variant_of)
-        if self.store is None or (entry is not None and now < entry.fresh_until):
+        if self.store is None:
+            return entry
+        if entry is not None and now < entry.fresh_until:
+            if entry.uses < USES_MAX:
+                self.used(entry)
             return entry
         record = self.store.find(key_bytes(key), variant_of)
         if record is None or (entry is not None and record.requested_at <= entry.requested_at):
@@ -51,6 +56,11 @@ class Tiers:
         if entry is not None and entry.requested_at >= restored.requested_at:
             return entry
         return restored if self.memory.put(restored) else self.find_now(key, variant_of)
+
+    def used(self, entry: Entry) -> None:
+        """An entry in memory is asked for: its copy on disk should stay, too."""
+        if self.store is not None:
+            self.store.touch(store_key(entry))
 
     async def _body_of(self, record: Record) -> bytes | Blob | Parts | None:
         if record.body is not None:
