@@ -25,7 +25,7 @@ class Tiers:
         self.memory = memory
         self.store = store
         self._noted: set[str] = set()  # the ids of invalidations that are in the store
-        self._news = 0
+        self._news = -1  # whatever the counter says, what is noted has to be read once
         self._last_note = 0
         self.poll()
 
