@@ -14,7 +14,7 @@ from typing import IO, Any
 from urllib.parse import quote
 
 from nearpoint.edge.deliver import viewer_bytes
-from nearpoint.edge.hot import Ready
+from nearpoint.edge.ready import Ready
 from nearpoint.edge.visit import Answer
 from nearpoint.wire.message import Request
 from nearpoint.wire.server import Peer

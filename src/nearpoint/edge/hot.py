@@ -8,20 +8,18 @@ whatever could make a difference (a range, a date condition, an unusual Connecti
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, lru_cache
 
-from nearpoint.edge.deliver import CACHE_NAME, fields_304
-from nearpoint.edge.entry import Entry, Parts, decode_fields, encode_fields
+from nearpoint.edge.entry import Entry, Parts
 from nearpoint.edge.key import encoding_class
-from nearpoint.edge.response_headers import ResponseHeaders, apply_response_headers
-from nearpoint.edge.visit import ERROR, HIT, Visit
+from nearpoint.edge.ready import Ready
+from nearpoint.edge.response_headers import ResponseHeaders
+from nearpoint.edge.visit import Visit
 from nearpoint.telemetry.metrics import Counter
+from nearpoint.wire.exchange import KnownFields
 from nearpoint.wire.filebody import FileBody
-from nearpoint.wire.framing import reason_phrase
 from nearpoint.wire.message import Headers
 from nearpoint.wire.server import Instant, Peer
 
-JOINED_BYTES_MAX = 16_384  # above it head and body are written as two buffers: no copy of the body
 HOT_BYTES_MAX = 1_048_576  # what is larger is sent at the viewer's pace
 PLACES_MAX = 16  # addresses on the wire that lead to one entry
 VARIED_MAX = 64  # combinations of field values under one address
@@ -48,102 +46,6 @@ NEVER_HOT = frozenset({"via", "x-forwarded-for", "x-forwarded-proto", "x-real-ip
 URL_BYTES_MAX = 8_192  # CloudFront quotas; a longer one is refused on the ordinary path
 
 LogHit = Callable[[float, Peer, bytes, bytes, "list[tuple[bytes, bytes]]", "Ready", bytes, int], None]
-
-
-class Ready:
-    """An entry as bytes to send. The part that changes with time is made anew when Age moves on."""
-
-    __slots__ = (
-        "_edge",
-        "_head_304",
-        "_moving",
-        "_shown",
-        "body",
-        "bytes_at",
-        "content_type",
-        "entry",
-        "etag",
-        "head",
-        "joined",
-        "places",
-        "policy",
-        "requests_at",
-        "result",
-        "size",
-        "until",
-    )
-
-    def __init__(
-        self,
-        entry: Entry,
-        *,
-        pop: str,
-        standalone: bool,
-        policy: ResponseHeaders | None,
-        counters: tuple[Counter, Counter],
-    ) -> None:
-        self.entry = entry
-        self.requests_at, self.bytes_at = counters[0].at, counters[1].at
-        self.policy = policy
-        self.places: list[tuple[dict[object, Ready], object]] = []
-        self.result = ERROR if entry.status >= 400 and not standalone else HIT
-        self._edge = _edge_fields(self.result, pop)
-        fields = decode_fields(entry.fields)
-        self._shown = entry.fields if policy is None else encode_fields(_dressed(policy, fields))
-        headers = Headers(fields)
-        self.etag = (headers.get("etag") or "").encode("latin-1") if entry.status == 200 else b""
-        self.content_type = (headers.get("content-type") or "-").replace(" ", "%20")
-        body = entry.body
-        assert not isinstance(body, Parts)
-        self.body = body if isinstance(body, bytes) else body.body(0, len(body))
-        self.joined = isinstance(body, bytes) and len(body) <= JOINED_BYTES_MAX
-        self.size = len(self._shown) + len(body) + 250  # bytes of an answer, the fields of the edge included
-        self.until = 0.0
-        self.head = b""
-        self._head_304 = b""
-        self._moving = b""
-
-    def renew(self, now: float) -> bool:
-        """Bring Age and Cache-Status up to date. False: no longer fresh."""
-        entry = self.entry
-        if now >= entry.fresh_until or entry.gone:
-            return False
-        age_s = entry.age_s(now)
-        self._moving = b"%bAge: %d\r\nCache-Status: %b; hit; ttl=%d\r\nX-Amz-Cf-Id: " % (
-            self._edge,
-            age_s,
-            CACHE_NAME.encode(),
-            int(entry.fresh_until - now),
-        )
-        length = b"" if entry.status in (204, 304) else b"Content-Length: %d\r\n" % len(entry.body)
-        self.head = b"".join((_status_line(entry.status), self._shown, length, self._moving))
-        self._head_304 = b""
-        self.until = min(entry.fresh_until, entry.born_at + age_s + 1)
-        return True
-
-    @property
-    def head_304(self) -> bytes:
-        """The head of the answer to who has this already."""
-        if not self._head_304:
-            fields = _dressed(self.policy, fields_304(decode_fields(self.entry.fields)))
-            self._head_304 = b"".join((_status_line(304), encode_fields(fields), self._moving))
-        return self._head_304
-
-
-@cache
-def _status_line(status: int) -> bytes:
-    return f"HTTP/1.1 {status} {reason_phrase(status)}\r\n".encode("latin-1")
-
-
-@lru_cache(maxsize=1_024)
-def _edge_fields(result: str, pop: str) -> bytes:
-    return f"X-Cache: {result} from cloudfront\r\nX-Amz-Cf-Pop: {pop}\r\n".encode("latin-1")
-
-
-def _dressed(policy: ResponseHeaders | None, fields: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    if policy is None:
-        return fields
-    return apply_response_headers(policy, fields, method="GET", request=Headers(), date="")
 
 
 def hot_names(visit: Visit, entry: Entry) -> list[str] | None:
@@ -184,6 +86,18 @@ class _Varied:
 Place = dict[bytes, "Ready | _Varied"]
 
 
+class _Read:
+    """What the fields of a request say, kept with those that come again."""
+
+    __slots__ = ("epoch", "named", "none_match", "place")
+
+    def __init__(self, epoch: object, place: Place, none_match: bytes | None, named: dict[bytes, bytes] | None) -> None:
+        self.epoch = epoch
+        self.place = place
+        self.none_match = none_match
+        self.named = named
+
+
 class HotPaths:
     """Every address that leads to a Ready. One for each worker."""
 
@@ -208,6 +122,7 @@ class HotPaths:
         self._hosts: dict[str, dict[bytes, tuple[Place, Place, Place, Place]]] = {"http": {}, "https": {}}
         self._names = dict(_FIELDS)  # field names as spelled on the wire, learnt as they come
         self._named: set[bytes] = set()
+        self._epoch = object()  # another one when what has been read of fields holds no more
         self._encodings: dict[bytes, int] = {}
 
     def offer(
@@ -258,6 +173,7 @@ class HotPaths:
             varied = place[address] = _Varied(wanted)
             if not self._named.issuperset(wanted):
                 self._named.update(wanted)
+                self._epoch = object()
                 self._names = {**_FIELDS, **{name: _NAMED for name in self._named if name not in _FIELDS}}
         if len(varied.ready) < VARIED_MAX:
             self._put(varied.ready, tuple(values), ready)
@@ -274,6 +190,7 @@ class HotPaths:
 
     def clear(self) -> None:
         """Forget every address: behaviors have changed, or something has been invalidated."""
+        self._epoch = object()
         for hosts in self._hosts.values():
             for tables in hosts.values():
                 for place in tables:
@@ -302,11 +219,51 @@ class HotPaths:
             self._encodings[value] = found
         return found
 
+    def _read(
+        self, hosts: dict[bytes, tuple[Place, Place, Place, Place]], headers: list[tuple[bytes, bytes]]
+    ) -> _Read | None:
+        """What a request's fields say, None where the ordinary path has to look at them."""
+        names = self._names
+        host = b""
+        encoding = 0
+        none_match: bytes | None = None
+        named: dict[bytes, bytes] | None = None
+        for name, value in headers:
+            kind = names.get(name)
+            if kind is None:
+                kind = self._learn(name)
+            if not kind:
+                continue
+            if kind == _HOST:
+                host = value
+            elif kind == _ENCODING:
+                if encoding:
+                    return None
+                found = self._encodings.get(value)
+                encoding = self._encoding(value) if found is None else found
+            elif kind == _NONE_MATCH:
+                if none_match is not None:
+                    return None
+                none_match = value
+            elif kind == _CONNECTION:
+                if value.lower() not in (b"keep-alive", b"close"):
+                    return None
+            elif kind == _NAMED:
+                if named is None:
+                    named = {}
+                low = name.lower()
+                if low in named:
+                    return None
+                named[low] = value.rstrip(b" \t")
+            else:
+                return None
+        tables = hosts.get(host)
+        return None if tables is None else _Read(self._epoch, tables[encoding], none_match, named)
+
     def instant(self, scheme: str) -> Instant:
         """The hook for a server that speaks this scheme to viewers."""
         hosts = self._hosts[scheme]
-        clock, ids, encodings = self._clock, self._ids, self._encodings
-        log = self._log
+        clock, ids, log = self._clock, self._ids, self._log
         counted, used = self._values, self._used
 
         def answer(
@@ -314,44 +271,15 @@ class HotPaths:
         ) -> bytes | Sequence[bytes | FileBody] | None:
             if method != b"GET" and method != b"HEAD":  # noqa: PLR1714 - twice as fast as `in`
                 return None
-            names = self._names
-            host = b""
-            encoding = 0
-            none_match: bytes | None = None
-            named: dict[bytes, bytes] | None = None
-            for name, value in headers:
-                kind = names.get(name)
-                if kind is None:
-                    kind = self._learn(name)
-                if not kind:
-                    continue
-                if kind == _HOST:
-                    host = value
-                elif kind == _ENCODING:
-                    if encoding:
-                        return None
-                    found = encodings.get(value)
-                    encoding = self._encoding(value) if found is None else found
-                elif kind == _NONE_MATCH:
-                    if none_match is not None:
-                        return None
-                    none_match = value
-                elif kind == _CONNECTION:
-                    if value.lower() not in (b"keep-alive", b"close"):
-                        return None
-                elif kind == _NAMED:
-                    if named is None:
-                        named = {}
-                    low = name.lower()
-                    if low in named:
-                        return None
-                    named[low] = value.rstrip(b" \t")
-                else:
+            read = headers.memo if type(headers) is KnownFields else None
+            if read is None or read.epoch is not self._epoch:
+                read = self._read(hosts, headers)
+                if read is None:
                     return None
-            tables = hosts.get(host)
-            if tables is None:
-                return None
-            ready = tables[encoding].get(target)
+                if type(headers) is KnownFields:
+                    headers.memo = read
+            none_match, named = read.none_match, read.named
+            ready = read.place.get(target)
             if ready is None:
                 return None
             if type(ready) is not Ready:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from nearpoint.wire.guard import Fault
 from nearpoint.wire.inbound import InboundBody
@@ -21,6 +23,16 @@ class RequestBodyError(Exception):
         super().__init__(reason)
         self.status = status
         self.reason = reason
+
+
+class KnownFields(list[tuple[bytes, bytes]]):
+    """A head's fields that have come before, byte for byte. The hook may keep in `memo` what it has made of them."""
+
+    __slots__ = ("memo",)
+
+    def __init__(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
+        super().__init__(fields)
+        self.memo: Any = None
 
 
 @dataclass(frozen=True, slots=True)

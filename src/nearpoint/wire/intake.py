@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httptools
 
-from nearpoint.wire.exchange import RequestBodyError, ServerExchange
+from nearpoint.wire.exchange import KnownFields, RequestBodyError, ServerExchange
 from nearpoint.wire.guard import FRAMING, Fault, Framing, frame_request, valid_host
 from nearpoint.wire.inbound import InboundBody
 from nearpoint.wire.limits import CHUNK_OVERHEAD_BYTES_MAX, DISCARD_BYTES_MAX
@@ -174,7 +174,7 @@ class Intake(asyncio.Protocol):
         if data.find(b"\r\n\r\n") == len(data) - 4 and data.startswith(head[0]) and data.count(b"HTTP/") == 1:
             if len(self._known) >= _KNOWN_MAX:
                 self._known.clear()
-            self._known[data] = head
+            self._known[data] = (head[0], head[1], KnownFields(head[2]))
 
     def _pump(self) -> None:
         """Feed what waits, slice by slice, as long as there is room for requests."""

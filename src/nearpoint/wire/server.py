@@ -37,7 +37,7 @@ class Instant(Protocol):
     body; no Connection field, which the server adds where it is due) or None to let the handler answer. The first of
     several pieces holds the whole status line; the last may lie in a file. For HTTP/2 the
     head is translated line by line; a first piece that ends within the head and comes again is translated only once.
-    `headers` may be shared between requests: not to be changed.
+    `headers` may be shared between requests: not to be changed. Those that come again and again are `KnownFields`.
     """
 
     def __call__(
