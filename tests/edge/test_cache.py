@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearpoint.edge.cache import INVALIDATIONS_MAX, VARIANTS_MAX, MemoryCache
+from nearpoint.edge.cache import VARIANTS_MAX, MemoryCache
 from nearpoint.edge.conditional import Condition, check_conditions
 from nearpoint.edge.entry import Entry, decode_fields, encode_fields
 from nearpoint.edge.eviction import Item, S3Fifo
 from nearpoint.edge.fill import WINDOW_BYTES, Fill, FillMemory
 from nearpoint.edge.freshness import Freshness, Source
-from nearpoint.edge.invalidation import compile_invalidation
+from nearpoint.edge.invalidation import ITEMS_MAX, compile_invalidation
 from nearpoint.edge.key import cache_key
 from nearpoint.edge.policies import ALL, CachePolicy
 from nearpoint.wire.message import Headers, StreamBody
@@ -118,8 +118,8 @@ def test_forgotten_invalidations_take_their_time_with_them() -> None:
     cache.put(old)
     cache.put(new)
     many = [
-        compile_invalidation(invalidation_id=f"I{n}", at=float(n + 10), paths=["/none"])
-        for n in range(INVALIDATIONS_MAX + 1)
+        compile_invalidation(invalidation_id=f"I{n}", at=float(n + 10), paths=[f"/none/{n}"])
+        for n in range(ITEMS_MAX + 1)
     ]
     cache.invalidate("E1", many)
     assert cache.get(old.primary, ()) is None

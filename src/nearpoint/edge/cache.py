@@ -6,32 +6,16 @@ entry when it is next looked up, not when they arrive: a million entries cost no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from nearpoint.edge.entry import Entry, Variant
 from nearpoint.edge.eviction import S3Fifo
-from nearpoint.edge.invalidation import PathInvalidation
+from nearpoint.edge.invalidation import Invalidation, Invalidations
 from nearpoint.edge.key import Key, key_distribution, key_path
+from nearpoint.edge.tags import stored_tags
 from nearpoint.edge.vary import Variance
 
 VARIANTS_MAX = 64  # of one key; the oldest leaves
-INVALIDATIONS_MAX = 10_000  # remembered by a distribution; see `invalidate`
-
-
-class _Invalidations:
-    """What has been invalidated in one distribution, oldest first, numbered from `first`."""
-
-    __slots__ = ("first", "floor_at", "known", "listed")
-
-    def __init__(self) -> None:
-        self.listed: list[PathInvalidation] = []
-        self.known: set[str] = set()
-        self.first = 0
-        self.floor_at = 0.0  # everything asked for before this moment is gone
-
-    @property
-    def end(self) -> int:
-        return self.first + len(self.listed)
 
 
 class MemoryCache:
@@ -41,7 +25,8 @@ class MemoryCache:
         self.on_drop: Callable[[Entry], None] | None = None
         self._policy = S3Fifo(capacity_bytes)
         self._entries: dict[Key, Entry | dict[Variant, Entry]] = {}
-        self._invalidations: dict[str, _Invalidations] = {}
+        self._invalidations: dict[str, Invalidations] = {}
+        self._tag_fields: dict[str, bytes] = {}  # by distribution: the field that names an answer's tags
         self.evictions = 0
 
     @property
@@ -117,19 +102,13 @@ class MemoryCache:
             for entry in list(found.values()):
                 self.drop(entry)
 
-    def invalidate(self, distribution_id: str, invalidations: Iterable[PathInvalidation]) -> bool:
+    def tags_from(self, fields: Mapping[str, str]) -> None:
+        """From now on read an answer's tags from these fields, in lower case, by distribution."""
+        self._tag_fields = {id: name.encode("latin-1") for id, name in fields.items()}
+
+    def invalidate(self, distribution_id: str, invalidations: Iterable[Invalidation]) -> bool:
         """Take note of invalidations; those known by their id are skipped. True when there was a new one."""
-        noted = self._invalidations.setdefault(distribution_id, _Invalidations())
-        news = [each for each in invalidations if each.id not in noted.known]
-        noted.listed.extend(news)
-        noted.known.update(each.id for each in news)
-        if len(noted.listed) > INVALIDATIONS_MAX:
-            # What is forgotten takes everything of its time with it: too much is gone rather than too little.
-            half = len(noted.listed) // 2
-            noted.floor_at = max(noted.floor_at, *(each.at for each in noted.listed[:half]))
-            noted.first += half
-            del noted.listed[:half]
-        return bool(news)
+        return self._invalidations.setdefault(distribution_id, Invalidations()).add(invalidations)
 
     def grow(self, entry: Entry, by_bytes: int) -> None:
         """An entry's body has become longer."""
@@ -140,18 +119,20 @@ class MemoryCache:
 
     def is_invalidated(self, entry: Entry) -> bool:
         """Whether an entry is older than an invalidation that takes it; it is dropped then."""
-        noted = self._invalidations.get(key_distribution(entry.primary))
-        if noted is None or entry.checked == noted.end:
+        distribution = key_distribution(entry.primary)
+        noted = self._invalidations.get(distribution)
+        if noted is None or entry.checked == noted.count:
             return False
-        path = key_path(entry.primary)
-        gone = entry.requested_at < noted.floor_at or any(
-            each.at >= entry.requested_at and each.matches(path)
-            for each in noted.listed[max(0, entry.checked - noted.first) :]
+        field = self._tag_fields.get(distribution)
+        gone = noted.takes(
+            key_path(entry.primary),
+            entry.requested_at,
+            lambda: () if field is None else stored_tags(entry.fields, field),
         )
         if gone:
             self.drop(entry)
         else:
-            entry.checked = noted.end
+            entry.checked = noted.count
         return gone
 
     def _forget(self, entry: Entry) -> None:

@@ -6,6 +6,7 @@ booleans as text too, so both are taken. What is missing has CloudFront's defaul
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -113,7 +114,10 @@ class ErrorResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
-    """A distribution, ready to serve. `hosts` are its domain and aliases, in lower case."""
+    """A distribution, ready to serve. `hosts` are its domain and aliases, in lower case.
+
+    `tag_field` is the field of an origin's answer that has its cache tags, in lower case; empty: there are none.
+    """
 
     id: str
     domain: str
@@ -123,6 +127,7 @@ class Distribution:
     behaviors: tuple[Behavior, ...]  # in order, the default behavior last
     errors: Mapping[int, ErrorResponse]
     geo: GeoRestriction | None = None
+    tag_field: str = ""
     standalone: bool = False
 
 
@@ -166,7 +171,18 @@ def compile_distribution(
             for error in [_error_response(item, f"CustomErrorResponses[{at}]")]
         },
         geo=compile_restriction(config),
+        tag_field=_tag_field(config),
     )
+
+
+def _tag_field(config: Mapping[str, Any]) -> str:
+    tags = config.get("CacheTagConfig")
+    if not tags:
+        return ""
+    name = required_text(tags, "HeaderName", "CacheTagConfig")
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise ConfigError("CacheTagConfig.HeaderName", f"{name!r} is not the name of a header")
+    return name.lower()
 
 
 def standalone_distribution(*, host: str, port: int, tls: bool, path: str = "") -> Distribution:

@@ -32,7 +32,7 @@ from nearpoint.edge.entry import Entry, Parts
 from nearpoint.edge.gate import refuse
 from nearpoint.edge.hot import HotPaths, LogHit, hot_names
 from nearpoint.edge.ids import request_ids
-from nearpoint.edge.invalidation import PathInvalidation
+from nearpoint.edge.invalidation import Invalidation
 from nearpoint.edge.metrics import EdgeMetrics
 from nearpoint.edge.origin import OriginAsker
 from nearpoint.edge.partfill import PartError, PartsBody
@@ -122,7 +122,7 @@ class Edge:
     def load(
         self,
         distributions: Iterable[Distribution],
-        invalidations: Mapping[str, Iterable[PathInvalidation]] | None = None,
+        invalidations: Mapping[str, Iterable[Invalidation]] | None = None,
         *,
         default: Distribution | None = None,
     ) -> None:
@@ -130,7 +130,9 @@ class Edge:
 
         `invalidations` are by distribution id; those that are known already are skipped.
         """
-        by_host = {host: distribution for distribution in distributions for host in distribution.hosts}
+        listed = [*distributions, *((default,) if default is not None else ())]
+        self.cache.tags_from({each.id: each.tag_field for each in listed if each.tag_field})
+        by_host = {host: distribution for distribution in listed for host in distribution.hosts}
         news = [self.tiers.invalidate(of, listed) for of, listed in (invalidations or {}).items()]
         if by_host != self._by_host or default != self._default:
             self._transfer.forget_remembered()

@@ -10,7 +10,7 @@ from nearpoint.edge.cache import MemoryCache
 from nearpoint.edge.entry import Entry, Parts, Variant
 from nearpoint.edge.eviction import USES_MAX
 from nearpoint.edge.freshness import Freshness, Source
-from nearpoint.edge.invalidation import PathInvalidation
+from nearpoint.edge.invalidation import IDS_MAX, Invalidation
 from nearpoint.edge.key import Key, key_distribution, key_path
 from nearpoint.edge.parts import PART_BYTES
 from nearpoint.edge.store.disk import DiskStore, new_body_id
@@ -24,7 +24,7 @@ class Tiers:
     def __init__(self, memory: MemoryCache, store: DiskStore | None) -> None:
         self.memory = memory
         self.store = store
-        self._noted: set[str] = set()  # the ids of invalidations that are in the store
+        self._noted: dict[str, None] = {}  # the ids of invalidations that are in the store
         self._news = -1  # whatever the counter says, what is noted has to be read once
         self._last_note = 0
         self.poll()
@@ -159,18 +159,18 @@ class Tiers:
         """Take every variant of a key out, in every worker (RFC 9111 §4.4)."""
         self.memory.drop_key(key)
         if self.store is not None:
-            gone = PathInvalidation(
+            gone = Invalidation(
                 id=f"unsafe-{new_body_id():016x}", at=now, exact=frozenset({key_path(key)}), prefixes=()
             )
             self.invalidate(key_distribution(key), [gone])
 
-    def invalidate(self, distribution_id: str, invalidations: Iterable[PathInvalidation]) -> bool:
+    def invalidate(self, distribution_id: str, invalidations: Iterable[Invalidation]) -> bool:
         """Take note of invalidations, here and for the other workers. True when there was a new one."""
         listed = list(invalidations)
         if self.store is not None:
             for each in listed:
                 if each.id not in self._noted:
-                    self._noted.add(each.id)
+                    self._note(each.id)
                     self.store.note(
                         Note(
                             distribution_id=distribution_id,
@@ -182,6 +182,12 @@ class Tiers:
                     )
         return self.memory.invalidate(distribution_id, listed)
 
+    def _note(self, id: str) -> None:
+        self._noted[id] = None
+        if len(self._noted) > IDS_MAX:
+            for old in list(self._noted)[: IDS_MAX // 2]:
+                del self._noted[old]
+
     def poll(self) -> bool:
         """Take in what other workers have invalidated. True when there was something new."""
         if self.store is None or self.store.news == self._news:
@@ -190,8 +196,8 @@ class Tiers:
         notes, self._last_note = self.store.notes(self._last_note)
         news = False
         for note in notes:
-            self._noted.add(note.id)
-            known = PathInvalidation(id=note.id, at=note.at, exact=frozenset(note.exact), prefixes=note.prefixes)
+            self._note(note.id)
+            known = Invalidation(id=note.id, at=note.at, exact=frozenset(note.exact), prefixes=note.prefixes)
             news = self.memory.invalidate(note.distribution_id, [known]) or news
         return news
 

@@ -15,7 +15,7 @@ from nearpoint.accesspoint.server import AccessPointNode
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.config import Distribution, compile_distribution
 from nearpoint.edge.engine import Edge
-from nearpoint.edge.invalidation import PathInvalidation, compile_invalidation
+from nearpoint.edge.invalidation import Invalidation, compile_invalidation
 from nearpoint.edge.metrics import EdgeMetrics
 from nearpoint.edge.ports import FunctionRunner, OriginTarget
 from nearpoint.edge.properties import ConfigError
@@ -123,7 +123,7 @@ class Location:
 
 def compiled(
     snapshot: Snapshot, on_error: Callable[[str, ConfigError], None]
-) -> tuple[list[Distribution], dict[str, list[PathInvalidation]]]:
+) -> tuple[list[Distribution], dict[str, list[Invalidation]]]:
     """The distributions and invalidations of a snapshot, ready for `Edge.load`.
 
     `on_error` hears of a distribution that cannot be served; the others are.
@@ -161,8 +161,8 @@ def references(snapshot: Snapshot) -> References:
     )
 
 
-def _invalidations(snapshot: Snapshot, known: Mapping[str, str]) -> dict[str, list[PathInvalidation]]:
-    by_distribution: dict[str, list[PathInvalidation]] = {}
+def _invalidations(snapshot: Snapshot, known: Mapping[str, str]) -> dict[str, list[Invalidation]]:
+    by_distribution: dict[str, list[Invalidation]] = {}
     for each in snapshot.invalidations:
         if each.distribution_id in known:
             by_distribution.setdefault(each.distribution_id, []).append(

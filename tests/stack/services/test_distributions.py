@@ -277,15 +277,18 @@ async def test_invalidations(context: Context, config: dict[str, Any]) -> None:
             context, distribution.id, paths=paths, caller_reference=reference
         )
 
-    first = await invalidate(["/a/*", "b"], "one")
-    assert first.paths == ("/a/*", "/b")
-    assert await invalidate(["/b", "/a/*"], "one") == first
+    first = await invalidate(["/a/*", "b", "#Red*"], "one")
+    assert first.paths == ("/a/*", "/b", "#Red*")
+    assert await invalidate(["/b", "/a/*", "#Red*"], "one") == first
     for paths, reference, code in (
         (["/c"], "one", "InvalidArgument"),
         ([], "two", "InvalidArgument"),
         (["/a*b"], "two", "InvalidArgument"),
         (["/a b"], "two", "InvalidArgument"),
         (["/" + "x" * 4000], "two", "InvalidArgument"),
+        (["#a,b"], "two", "InvalidArgument"),
+        (["#"], "two", "InvalidArgument"),
+        (["#" + "x" * 257], "two", "InvalidArgument"),
         (["/x"], "", "InvalidArgument"),
         ([f"/{number}" for number in range(3001)], "two", "BatchTooLarge"),
         ([f"/{number}" for number in range(2999)], "two", "TooManyInvalidationsInProgress"),

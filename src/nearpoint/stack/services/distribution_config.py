@@ -191,11 +191,14 @@ CONFIG = Fields(
             },
             ("GeoRestriction",),
         ),
+        "CacheTagConfig": Fields(
+            {"HeaderName": Text(pattern=r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")}, ("HeaderName",)
+        ),
         "PriceClass": Text(("PriceClass_100", "PriceClass_200", "PriceClass_All", "None")),
     },
     ("Enabled", "DefaultCacheBehavior", "Origins"),
     (
-        "AnycastIpListId", "CacheTagConfig", "ConnectionFunctionAssociation", "ConnectionMode",
+        "AnycastIpListId", "ConnectionFunctionAssociation", "ConnectionMode",
         "ContinuousDeploymentPolicyId", "Logging", "Staging", "TenantConfig", "ViewerCertificate",
         "ViewerMtlsConfig", "WebACLId",
     ),

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from nearpoint.awsproto.errors import AwsError
+from nearpoint.edge.tags import is_tag
 from nearpoint.stack.services import edge_settings, roles
 from nearpoint.stack.services.context import LOWER_AND_DIGITS, UPPER_AND_DIGITS, Context, text_of
 from nearpoint.stack.services.distribution_config import behaviors, check_config
@@ -271,13 +272,20 @@ def find_invalidation(state: State, distribution_id: str, invalidation_id: str) 
 
 
 def check_paths(paths: Sequence[str]) -> tuple[str, ...]:
-    """Paths as given, `/` put in front where it is missing. Raises InvalidArgument, BatchTooLarge."""
+    """Paths as given, `/` put in front where it is missing, and `#tag` items. Raises InvalidArgument, BatchTooLarge."""
     if not paths:
         raise AwsError("InvalidArgument", "Your request contains no invalidation paths.", status=400)
     if len(paths) > PATHS_IN_PROGRESS_MAX:
         raise AwsError("BatchTooLarge", "Your request contains too many invalidation paths.", status=413)
     checked = []
     for path in paths:
+        if path.startswith("#"):
+            if not is_tag(path[1:]):
+                raise AwsError(
+                    "InvalidArgument", "Your request contains one or more invalid invalidation tags.", status=400
+                )
+            checked.append(path)
+            continue
         whole = path if path.startswith("/") else f"/{path}"
         if len(whole) > PATH_CHARACTERS_MAX or "*" in whole[:-1] or not re.fullmatch(r"[!-~]+", whole):
             raise AwsError(
@@ -309,7 +317,7 @@ async def create_invalidation(
                     status=400,
                 )
         running = [path for each in known if each.status != "Completed" for path in each.paths] + list(checked)
-        wildcards = sum(path.endswith("*") for path in running)
+        wildcards = sum(path.endswith("*") and not path.startswith("#") for path in running)
         if len(running) > PATHS_IN_PROGRESS_MAX or wildcards > WILDCARDS_IN_PROGRESS_MAX:
             raise AwsError(
                 "TooManyInvalidationsInProgress",
