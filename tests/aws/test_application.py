@@ -21,9 +21,9 @@ def test_every_example_says_what_deploy_fills_in(path: Path) -> None:
     application = load(path.parent)
     assert len(application.data_buckets) == 2
     assert application.capabilities == ["CAPABILITY_IAM"]
-    if application.function is not None:
-        assert (application.function.folder / "index.py").is_file()
-        assert application.function.event == "origin-request"
+    if application.functions:
+        assert (application.functions[0].folder / "index.py").is_file()
+        assert application.functions[0].event == "origin-request"
 
 
 def properties(document: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def at_viewer(document: dict[str, Any], **changes: Any) -> None:
         (lambda d: at_viewer(d, MemorySize=256), "MemorySize may be 128 MB"),
         (lambda d: d.pop("Resources"), "has no Resources"),
         (lambda d: d["Parameters"].pop("CodeKey"), "names CodeKey, which Parameters does not declare"),
-        (lambda d: d["Metadata"]["Nearpoint"].update(Buckets=[]), r"may have DataBuckets and Function"),
+        (lambda d: d["Metadata"]["Nearpoint"].update(Buckets=[]), r"may have BucketSettings"),
         (lambda d: d["Metadata"]["Nearpoint"]["Function"].pop("Folder"), "Function needs"),
         (lambda d: d["Metadata"]["Nearpoint"].update(DataBuckets="x"), "a list of parameters"),
     ],

@@ -71,8 +71,8 @@ def test_there_again_and_back(clients: Clients, template: Write, watcher: Watch)
         location = s3.get_bucket_location(Bucket=name)["LocationConstraint"]
         assert (location or "us-east-1") == region
     (function,) = clients.client("lambda").list_functions()["Functions"]
-    assert done.package is not None
-    assert function["CodeSha256"] == done.package.code_sha256
+    (built,) = done.packages
+    assert function["CodeSha256"] == built.code_sha256
 
     again = watcher()
     same = run(clients, template(), again)

@@ -10,6 +10,11 @@ The template says so in its Metadata, which CloudFormation keeps and leaves alon
           BucketParameter: CodeBucket
           KeyParameter: CodeKey
           DigestParameter: CodeSha256               # optional; publishes a version when the code changes
+        BucketSettings:                             # optional; what a data bucket has besides deploy's own settings
+          FirstBucket: {LifecycleConfiguration: …}  # see nearpoint.aws.bucket_settings
+        OnAws: {Monitoring: "yes"}                  # optional; parameters that get another value with --target aws
+
+`Function` may be a list of such functions.
 """
 
 from __future__ import annotations
@@ -19,13 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nearpoint.aws.bucket_settings import SETTINGS
 from nearpoint.aws.edge_limits import check_function
 from nearpoint.aws.errors import DeployError
 from nearpoint.aws.package import HANDLER, RUNTIME
 from nearpoint.stack.document import read
 from nearpoint.stack.errors import TemplateError
 
-_KEYS = frozenset(("DataBuckets", "Function"))
+_KEYS = frozenset(("DataBuckets", "Function", "BucketSettings", "OnAws"))
 _FUNCTION_KEYS = frozenset(("Folder", "BucketParameter", "KeyParameter", "DigestParameter"))
 
 
@@ -51,7 +57,9 @@ class Application:
     text: str
     defaults: Mapping[str, str | None]
     data_buckets: tuple[str, ...]
-    function: FunctionPlace | None
+    functions: tuple[FunctionPlace, ...]
+    bucket_settings: Mapping[str, Mapping[str, Any]]
+    on_aws: Mapping[str, str]
     bound_to: tuple[tuple[str, str], ...]
     makes_named_roles: bool
     makes_roles: bool
@@ -91,14 +99,15 @@ def load(path: Path) -> Application:
             if isinstance(each, dict)
         },
         data_buckets=tuple(section.get("DataBuckets", ())),
-        function=_function(section, resources, path),
+        functions=tuple(_functions(section, resources, path)),
+        bucket_settings=_bucket_settings(section, path),
+        on_aws=_on_aws(section, path),
         bound_to=tuple(_bound(resources)),
         makes_roles=bool(roles),
         makes_named_roles=any(_is_named(each.get("Properties")) for each in roles),
     )
-    function = application.function
-    named = [*application.data_buckets]
-    if function is not None:
+    named = [*application.data_buckets, *application.bucket_settings, *application.on_aws]
+    for function in application.functions:
         named += [function.bucket_parameter, function.key_parameter]
         named += [function.digest_parameter] if function.digest_parameter else []
     unknown = [name for name in named if name not in application.defaults]
@@ -131,10 +140,32 @@ def _section(document: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return section
 
 
-def _function(section: Mapping[str, Any], resources: Mapping[str, Any], path: Path) -> FunctionPlace | None:
-    declared = section.get("Function")
-    if declared is None:
-        return None
+def _bucket_settings(section: Mapping[str, Any], path: Path) -> dict[str, Mapping[str, Any]]:
+    declared = section.get("BucketSettings", {})
+    if not isinstance(declared, dict) or not all(
+        isinstance(each, dict) and set(each) <= SETTINGS for each in declared.values()
+    ):
+        raise DeployError(
+            f"{path}: Metadata.Nearpoint.BucketSettings has parameters of data buckets, and for each of them "
+            f"{', '.join(sorted(SETTINGS))}."
+        )
+    return dict(declared)
+
+
+def _on_aws(section: Mapping[str, Any], path: Path) -> dict[str, str]:
+    declared = section.get("OnAws", {})
+    if not isinstance(declared, dict) or not all(isinstance(each, str) for each in declared.values()):
+        raise DeployError(f"{path}: Metadata.Nearpoint.OnAws has texts by parameter.")
+    return dict(declared)
+
+
+def _functions(section: Mapping[str, Any], resources: Mapping[str, Any], path: Path) -> Iterator[FunctionPlace]:
+    declared = section.get("Function", [])
+    for each in declared if isinstance(declared, list) else [declared]:
+        yield _function(each, resources, path)
+
+
+def _function(declared: Any, resources: Mapping[str, Any], path: Path) -> FunctionPlace:
     needed = _FUNCTION_KEYS - {"DigestParameter"}
     if (
         not isinstance(declared, dict)
@@ -142,7 +173,7 @@ def _function(section: Mapping[str, Any], resources: Mapping[str, Any], path: Pa
         or not all(isinstance(each, str) for each in declared.values())
     ):
         raise DeployError(f"{path}: Metadata.Nearpoint.Function needs {', '.join(sorted(needed))}.")
-    event = _strictest_event(resources)
+    event = "origin-request"
     properties: Mapping[str, Any] = {}
     for name, resource in resources.items():
         given = resource.get("Properties") or {}
@@ -150,6 +181,7 @@ def _function(section: Mapping[str, Any], resources: Mapping[str, Any], path: Pa
         key = code.get("S3Key") if isinstance(code, dict) else None
         if resource.get("Type") == "AWS::Lambda::Function" and key == {"Ref": declared["KeyParameter"]}:
             properties = given
+            event = _strictest_event(name, resources)
             problems = check_function(name, given, event)
             if problems:
                 raise DeployError("\n".join((f"{path}: CloudFront would refuse the function:", *problems)))
@@ -165,9 +197,23 @@ def _function(section: Mapping[str, Any], resources: Mapping[str, Any], path: Pa
     )
 
 
-def _strictest_event(resources: Mapping[str, Any]) -> str:
-    events = {str(each) for each in _values_of("EventType", resources)}
-    return next((each for each in sorted(events, reverse=True) if each.startswith("viewer")), "origin-request")
+def _strictest_event(function: str, resources: Mapping[str, Any]) -> str:
+    """The event that the function runs at; a viewer's, which allows least, where it can't be told which it is."""
+    references = ({"Ref": function}, {"Fn::GetAtt": [function, "Arn"]})
+    versions = {
+        name
+        for name, resource in resources.items()
+        if resource.get("Type") == "AWS::Lambda::Version"
+        and (resource.get("Properties") or {}).get("FunctionName") in references
+    }
+    own: set[str] = set()
+    others: set[str] = set()
+    for each in _values_of("LambdaFunctionAssociations", resources):
+        for association in each if isinstance(each, list) else ():
+            arn = association.get("LambdaFunctionARN") if isinstance(association, dict) else None
+            version = arn.get("Ref") or (arn.get("Fn::GetAtt") or [None])[0] if isinstance(arn, dict) else None
+            (own if version in versions else others).add(str(association.get("EventType")))
+    return next((each for each in sorted(own or others, reverse=True) if each.startswith("viewer")), "origin-request")
 
 
 def _values_of(key: str, value: Any) -> Iterator[Any]:

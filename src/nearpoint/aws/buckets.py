@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
+from nearpoint.aws.bucket_settings import (
+    CORS,
+    DEFAULT_ENCRYPTION,
+    DEFAULT_LIFECYCLE,
+    ENCRYPTION,
+    LIFECYCLE,
+    POLICY,
+    TAGS,
+    bucket_policy,
+)
 from nearpoint.aws.clients import HOME_REGION, Clients
 from nearpoint.aws.errors import DeployError
 from nearpoint.aws.explain import code_of, explained
 
 TAG = "nearpoint:stack"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
-ABORT_UPLOADS_DAYS = 7
 DELETE_BATCH = 1000  # S3 API Reference, DeleteObjects
 
 State = Literal["absent", "ours", "blank", "foreign"]
@@ -73,8 +83,9 @@ def look(clients: Clients, bucket: Bucket, stack: str) -> State:
     return "foreign"
 
 
-def ensure(clients: Clients, bucket: Bucket, stack: str) -> bool:
-    """Make the bucket or finish making it; True when it was not there. Raises DeployError."""
+def ensure(clients: Clients, bucket: Bucket, stack: str, settings: Mapping[str, Any] = MappingProxyType({})) -> bool:
+    """Make the bucket or finish making it; True when it was not there. `settings` are those of `bucket_settings`, with
+    nothing left to fill in. Raises DeployError."""
     state = look(clients, bucket, stack)
     if state == "foreign":
         raise DeployError(
@@ -90,9 +101,14 @@ def ensure(clients: Clients, bucket: Bucket, stack: str) -> bool:
                 else {"CreateBucketConfiguration": {"LocationConstraint": bucket.region}}
             )
             s3.create_bucket(Bucket=bucket.name, **where)
-        if state != "ours":
-            s3.put_bucket_tagging(Bucket=bucket.name, Tagging={"TagSet": [{"Key": TAG, "Value": stack}]})
-        _configure(s3, bucket.name, _policy(bucket, clients.identity().account_id))
+        has = {} if state == "absent" else tags_of(s3, bucket.name)
+        tags = has | {TAG: stack} | settings.get(TAGS, {})
+        if tags != has:
+            listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+            s3.put_bucket_tagging(Bucket=bucket.name, Tagging={"TagSet": listed})
+        _configure(s3, bucket, clients.identity().account_id, settings)
+    except BotoCoreError as error:
+        raise explained(error) from error
     except ClientError as error:
         if code_of(error) in ("BucketAlreadyExists", "OperationAborted"):
             raise DeployError(
@@ -103,35 +119,8 @@ def ensure(clients: Clients, bucket: Bucket, stack: str) -> bool:
     return state == "absent"
 
 
-def _policy(bucket: Bucket, account_id: str) -> dict[str, Any]:
-    arns = [f"arn:aws:s3:::{bucket.name}", f"arn:aws:s3:::{bucket.name}/*"]
-    statements: list[dict[str, Any]] = [
-        {
-            "Sid": "OnlyOverTls",
-            "Effect": "Deny",
-            "Principal": "*",
-            "Action": "s3:*",
-            "Resource": arns,
-            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-        }
-    ]
-    if bucket.holds_data:
-        # S3 User Guide, "Delegating access control to access points": what this account's access points allow, their
-        # policies decide. Without it, CloudFront's own signature would be refused by the bucket.
-        statements.append(
-            {
-                "Sid": "AsAccessPointsDecide",
-                "Effect": "Allow",
-                "Principal": "*",
-                "Action": ["s3:GetObject", "s3:ListBucket", "s3:PutObject", "s3:DeleteObject"],
-                "Resource": arns,
-                "Condition": {"StringEquals": {"s3:DataAccessPointAccount": account_id}},
-            }
-        )
-    return {"Version": "2012-10-17", "Statement": statements}
-
-
-def _configure(s3: Any, name: str, policy: dict[str, Any]) -> None:
+def _configure(s3: Any, bucket: Bucket, account_id: str, settings: Mapping[str, Any]) -> None:
+    name = bucket.name
     s3.put_public_access_block(
         Bucket=name,
         PublicAccessBlockConfiguration=dict.fromkeys(
@@ -141,26 +130,14 @@ def _configure(s3: Any, name: str, policy: dict[str, Any]) -> None:
     s3.put_bucket_ownership_controls(
         Bucket=name, OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
     )
-    s3.put_bucket_encryption(
-        Bucket=name,
-        ServerSideEncryptionConfiguration={
-            "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": True}]
-        },
-    )
+    encryption = settings.get(ENCRYPTION, DEFAULT_ENCRYPTION)
+    s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration=encryption)
     s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
-    s3.put_bucket_lifecycle_configuration(
-        Bucket=name,
-        LifecycleConfiguration={
-            "Rules": [
-                {
-                    "ID": "abandoned-uploads",
-                    "Status": "Enabled",
-                    "Filter": {"Prefix": ""},
-                    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": ABORT_UPLOADS_DAYS},
-                }
-            ]
-        },
-    )
+    lifecycle = settings.get(LIFECYCLE, DEFAULT_LIFECYCLE)
+    s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration=lifecycle)
+    if CORS in settings:
+        s3.put_bucket_cors(Bucket=name, CORSConfiguration=settings[CORS])
+    policy = bucket_policy(name, account_id, holds_data=bucket.holds_data, more=settings.get(POLICY, []))
     s3.put_bucket_policy(Bucket=name, Policy=json.dumps(policy))
 
 

@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from nearpoint.aws import buckets, record
 from nearpoint.aws.application import Application
+from nearpoint.aws.bucket_settings import ACCOUNT, REPLICATION, filled
 from nearpoint.aws.buckets import Bucket, bucket_name
 from nearpoint.aws.clients import HOME_REGION, Clients
 from nearpoint.aws.errors import DeployError
@@ -59,7 +60,7 @@ class Deployed:
     changed: bool
     outputs: Mapping[str, str]
     data: tuple[DataBucket, ...]
-    package: Package | None
+    packages: tuple[Package, ...]
     change_set: ChangeSet | None
 
     @property
@@ -75,9 +76,7 @@ class Deployed:
                 {"name": each.name, "region": each.region, "parameter": each.parameter, "made": each.made}
                 for each in self.data
             ],
-            "package": None
-            if self.package is None
-            else {"sha256": self.package.sha256, "bytes": len(self.package.data)},
+            "packages": [{"sha256": each.sha256, "bytes": len(each.data)} for each in self.packages],
             "changes": [
                 {"action": each.action, "resource": each.logical_id, "type": each.type, "replacement": each.replacement}
                 for each in changes
@@ -91,11 +90,12 @@ def deploy(clients: Clients, request: Request, reporter: Reporter) -> Deployed:
     for note in check_regions(request.regions):
         reporter.note(note)
     _check_parameters(request)
-    built = _package(application, reporter)
+    built = _packages(application, reporter)
     identity = clients.identity()
     data = _data_buckets(clients, request)
     home = record.home_bucket(clients, request.stack)
-    parameters = _parameters(request, data, home, built)
+    parameters = _parameters(clients, request, data, home, built)
+    settings = filled(application.bucket_settings, parameters | {ACCOUNT: identity.account_id})
     reporter.step(f"account {identity.account_id}, stack {request.stack} in us-east-1")
     stack = Stack(clients, request.stack)
     found = stack.describe()
@@ -118,13 +118,12 @@ def deploy(clients: Clients, request: Request, reporter: Reporter) -> Deployed:
         reporter.step(f"bucket {bucket.name} in {bucket.region}")
         buckets.ensure(clients, bucket, request.stack)
     record.write(clients, Record(stack=request.stack, data=tuple(data)))
-    for bucket in _made(data):
+    for each, bucket in zip([each for each in data if each.made], _made(data), strict=True):
         if bucket in to_make:
             reporter.step(f"bucket {bucket.name} in {bucket.region}")
-        buckets.ensure(clients, bucket, request.stack)
-    if built is not None:
-        assert application.function is not None
-        _upload(clients, parameters[application.function.bucket_parameter], _key_of(built), built.data, reporter)
+        buckets.ensure(clients, bucket, request.stack, settings.get(each.parameter, {}))
+    for function, made in zip(application.functions, built, strict=True):
+        _upload(clients, parameters[function.bucket_parameter], _key_of(made), made.data, reporter)
     stack.tidy()
     change_set = stack.propose(_template(clients, application, home), parameters, application.capabilities, _unique())
     if change_set is None:
@@ -135,7 +134,8 @@ def deploy(clients: Clients, request: Request, reporter: Reporter) -> Deployed:
     outputs = stack.outputs()
     if ROLE_OUTPUT in outputs and len(data) > 1:
         reporter.step("replication between the buckets")
-        replicate(clients, outputs[ROLE_OUTPUT], [each for each in data if each.made])
+        own = {name: each[REPLICATION] for name, each in settings.items() if REPLICATION in each}
+        replicate(clients, outputs[ROLE_OUTPUT], [each for each in data if each.made], own)
     status = (stack.describe() or {"StackStatus": "DELETE_COMPLETE"})["StackStatus"]
     return Deployed(
         stack=request.stack,
@@ -143,7 +143,7 @@ def deploy(clients: Clients, request: Request, reporter: Reporter) -> Deployed:
         changed=change_set is not None,
         outputs=outputs,
         data=tuple(data),
-        package=built,
+        packages=tuple(built),
         change_set=change_set,
     )
 
@@ -154,13 +154,13 @@ def _plan(
     parameters: Mapping[str, str],
     data: Sequence[DataBucket],
     to_make: Sequence[Bucket],
-    built: Package | None,
+    built: Sequence[Package],
     reporter: Reporter,
 ) -> Deployed:
     for bucket in to_make:
         reporter.step(f"would make the bucket {bucket.name} in {bucket.region}")
-    if built is not None:
-        reporter.step(f"would upload the package {_key_of(built)} where it is not there")
+    for made in built:
+        reporter.step(f"would upload the package {_key_of(made)} where it is not there")
     template = request.application.text
     if len(template.encode()) > INLINE_BYTES_MAX:
         raise DeployError(
@@ -182,7 +182,7 @@ def _plan(
         changed=False,
         outputs={} if found is None else stack.outputs(),
         data=tuple(data),
-        package=built,
+        packages=tuple(built),
         change_set=change_set,
     )
 
@@ -211,14 +211,14 @@ def _check_parameters(request: Request) -> None:
             )
 
 
-def _package(application: Application, reporter: Reporter) -> Package | None:
-    function = application.function
-    if function is None:
-        return None
-    built = package(function.folder, handler=function.handler, runtime=function.runtime, event=function.event)
-    for note in built.notes:
-        reporter.note(note)
-    return built
+def _packages(application: Application, reporter: Reporter) -> list[Package]:
+    packages = []
+    for function in application.functions:
+        built = package(function.folder, handler=function.handler, runtime=function.runtime, event=function.event)
+        for note in built.notes:
+            reporter.note(note)
+        packages.append(built)
+    return packages
 
 
 def _data_buckets(clients: Clients, request: Request) -> list[DataBucket]:
@@ -242,15 +242,19 @@ def _made(data: Sequence[DataBucket]) -> list[Bucket]:
     return [Bucket(name=each.name, region=each.region) for each in data if each.made]
 
 
-def _parameters(request: Request, data: Sequence[DataBucket], home: Bucket, built: Package | None) -> dict[str, str]:
-    function = request.application.function
-    filled = {each.parameter: each.name for each in data}
-    if function is not None and built is not None:
-        filled[function.bucket_parameter] = home.name
-        filled[function.key_parameter] = _key_of(built)
+def _parameters(
+    clients: Clients, request: Request, data: Sequence[DataBucket], home: Bucket, built: Sequence[Package]
+) -> dict[str, str]:
+    application = request.application
+    known = {each.parameter: each.name for each in data}
+    for function, made in zip(application.functions, built, strict=True):
+        known[function.bucket_parameter] = home.name
+        known[function.key_parameter] = _key_of(made)
         if function.digest_parameter is not None:
-            filled[function.digest_parameter] = built.code_sha256
-    given = {**filled, **request.parameters}
+            known[function.digest_parameter] = made.code_sha256
+    if clients.target == "aws":
+        known |= application.on_aws
+    given = {**known, **request.parameters}
     missing = [name for name, default in request.application.defaults.items() if default is None and name not in given]
     if missing:
         raise DeployError(

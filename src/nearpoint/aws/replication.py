@@ -5,7 +5,8 @@ S3 User Guide, "Configuring replication for use with Multi-Region Access Points"
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -39,11 +40,18 @@ def rules(targets: Sequence[DataBucket]) -> list[dict[str, Any]]:
     ]
 
 
-def replicate(clients: Clients, role_arn: str, data: Sequence[DataBucket]) -> None:
-    """Put the rules on every bucket where they are not there yet. Raises DeployError."""
+def replicate(
+    clients: Clients,
+    role_arn: str,
+    data: Sequence[DataBucket],
+    own: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({}),
+) -> None:
+    """Put the rules on every bucket where they are not there yet; `own` are the template's rules by parameter, where it
+    has some. Raises DeployError."""
     for source in data:
         s3 = clients.client("s3", source.region)
-        wanted = {"Role": role_arn, "Rules": rules([each for each in data if each is not source])}
+        others = [each for each in data if each is not source]
+        wanted = {"Role": role_arn, "Rules": own.get(source.parameter, rules(others))}
         if not wanted["Rules"]:
             continue
         try:

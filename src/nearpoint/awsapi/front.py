@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import structlog
 
-from nearpoint.awsapi import cloudformation, cloudfront, iam, lambda_, s3control, sts
+from nearpoint.awsapi import cloudformation, cloudfront, iam, lambda_, lambda_code, s3control, sts
 from nearpoint.awsapi.authenticate import find_caller, message_of, prove, refusal, unsigned
 from nearpoint.awsapi.authorize import allows, conditions_of, denied, policies_of
 from nearpoint.awsapi.call import Call, Context, ServiceModule
@@ -146,6 +146,8 @@ class Front:
         operation, labels, query = service.route(
             request.method, request.target, request.headers, bucket=endpoint.bucket
         )
+        if lambda_code.is_code_bucket(endpoint.bucket) and operation.name == "GetObject":
+            return await lambda_code.answer(self._ctx, request, identity, labels.get("Key"), region or "us-east-1")
         return await self._s3.handle(
             S3Call(
                 request=request,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from nearpoint.awsapi.call import Call, Handler
+from nearpoint.awsapi.lambda_code import location
 from nearpoint.awsapi.paging import page
 from nearpoint.awsproto import AwsError
 from nearpoint.stack.services import functions
@@ -52,7 +53,10 @@ def _find(call: Call) -> tuple[Function, bool]:
 
 async def get_function(call: Call) -> Mapping[str, Any]:
     function, qualified = _find(call)
-    return {"Configuration": _configuration(function, qualified=qualified), "Code": {"RepositoryType": "S3"}}
+    return {
+        "Configuration": _configuration(function, qualified=qualified),
+        "Code": {"RepositoryType": "S3", "Location": location(call, function)},
+    }
 
 
 async def get_function_configuration(call: Call) -> Mapping[str, Any]:
