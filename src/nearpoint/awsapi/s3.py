@@ -16,8 +16,6 @@ from nearpoint.awsapi.call import Context
 from nearpoint.awsapi.endpoint import GLOBAL_REGION, Endpoint
 from nearpoint.awsapi.paging import decode_token, encode_token
 from nearpoint.awsapi.s3_permission import S3Permission, copy_source
-from nearpoint.awsapi.s3_replication import CONFIGURATION_BYTES_MAX as REPLICATION_BYTES_MAX
-from nearpoint.awsapi.s3_replication import check_destinations
 from nearpoint.awsapi.s3_service_access import bucket_policy, demand_of_service
 from nearpoint.awsproto import AwsError, Operation, load_service
 from nearpoint.bucket.names import is_bucket_name
@@ -29,6 +27,8 @@ from nearpoint.regions.payload import Payload, payload_of
 from nearpoint.regions.store import Store
 from nearpoint.signing import Verified
 from nearpoint.stack.services import bucket_access
+from nearpoint.stack.services.bucket_replication import CONFIGURATION_BYTES_MAX as REPLICATION_BYTES_MAX
+from nearpoint.stack.services.bucket_replication import check_destinations
 from nearpoint.stack.services.buckets import Buckets
 from nearpoint.state.resources import Bucket
 from nearpoint.state.sessions import Identity

@@ -12,7 +12,7 @@ import msgspec
 
 from nearpoint.awsproto import AwsError, xml
 from nearpoint.regions.store import Store
-from nearpoint.stack.services import bucket_access
+from nearpoint.stack.services import bucket_access, bucket_replication
 from nearpoint.stack.services.context import Context
 from nearpoint.state.resources import Bucket
 from nearpoint.wire.message import BodyTooLargeError, Headers, Response, read_all
@@ -88,6 +88,26 @@ class Buckets:
             raise AwsError(code or "ServiceUnavailable", extra={"BucketName": name})
         await bucket_access.note_policy(self._services, name, None)
 
+    async def put_replication(self, name: str, configuration: Mapping[str, Any] | None) -> None:
+        """Set a bucket's replication rules; None removes them. Raises AwsError (NoSuchBucket, InvalidRequest …)."""
+        bucket, state = self._known(name), self._services.state
+        store = self.store(bucket.region)
+        if configuration is None:
+            answer = await store.send("DELETE", name, query="replication")
+        else:
+            await bucket_replication.check_destinations(
+                configuration,
+                source=name,
+                bucket_of=lambda destination: state.get(Bucket, destination),
+                store_of=self.store,
+            )
+            body = bucket_replication.document(configuration)
+            answer = await store.send("PUT", name, query="replication", body=body)
+        error = await _error(answer)
+        if answer.status >= 300 and (error is None or error[0] != "ReplicationConfigurationNotFoundError"):
+            code, message = error or ("ServiceUnavailable", None)
+            raise AwsError(code, message, extra={"BucketName": name})
+
     def _known(self, name: str) -> Bucket:
         bucket = self._services.state.get(Bucket, name)
         if bucket is None:
@@ -131,6 +151,12 @@ async def _create_in_store(store: Store, name: str) -> bool:
 
 async def _error_code(answer: Response) -> str | None:
     """The S3 error code of a store's answer; None where it has none. The answer has been read then."""
+    error = await _error(answer)
+    return None if error is None else error[0]
+
+
+async def _error(answer: Response) -> tuple[str, str | None] | None:
+    """Code and message of a store's refusal."""
     try:
         data = await read_all(answer.body, ERROR_BYTES_MAX)
     except (BodyTooLargeError, UpstreamError):
@@ -138,10 +164,11 @@ async def _error_code(answer: Response) -> str | None:
     if answer.status < 300 or not data:
         return None
     try:
-        code = xml.parse(data).child("Code")
+        root = xml.parse(data)
     except xml.XmlError:
         return None
-    return code.text if code is not None else None
+    code, message = root.child("Code"), root.child("Message")
+    return None if code is None else (code.text, message.text if message is not None else None)
 
 
 def _md5(document: bytes) -> str:

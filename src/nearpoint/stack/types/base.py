@@ -39,6 +39,9 @@ class BucketOperations(Protocol):
     async def delete_policy(self, name: str) -> None:
         """Raises AwsError (NoSuchBucket …)."""
 
+    async def put_replication(self, name: str, configuration: Mapping[str, Any] | None) -> None:
+        """None removes the rules. Raises AwsError (NoSuchBucket, InvalidRequest …)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:

@@ -1,4 +1,4 @@
-"""`AWS::S3::Bucket`, by name alone so far: Ref is the name."""
+"""`AWS::S3::Bucket`, by name and replication rules so far: Ref is the name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 from nearpoint.stack.intrinsics import Made
 from nearpoint.stack.schema import Fields, Text
-from nearpoint.stack.types.base import Immediate, Means, Naming, not_updatable
+from nearpoint.stack.types import bucket_replication
+from nearpoint.stack.types.base import Immediate, Means, Naming
 from nearpoint.state.resources import Bucket as BucketResource
 
 
@@ -22,17 +23,24 @@ def _made(name: str, region: str) -> Made:
     )
 
 
+async def _replicate(name: str, before: Mapping[str, Any], properties: Mapping[str, Any], means: Means) -> None:
+    """Put the rules, where they differ: last of all, because they ask that the bucket keeps versions."""
+    configuration = bucket_replication.configuration_of(properties)
+    if configuration != bucket_replication.configuration_of(before):
+        await means.buckets.put_replication(name, configuration)
+
+
 class Bucket(Immediate):
     name = "AWS::S3::Bucket"
     properties = Fields(
-        {"BucketName": Text(length_min=3, length_max=63)},
+        {"BucketName": Text(length_min=3, length_max=63), "ReplicationConfiguration": bucket_replication.SCHEMA},
         (),
         (
             "AccelerateConfiguration", "AccessControl", "AnalyticsConfigurations", "BucketEncryption",
             "CorsConfiguration", "IntelligentTieringConfigurations", "InventoryConfigurations",
             "LifecycleConfiguration", "LoggingConfiguration", "MetricsConfigurations", "NotificationConfiguration",
             "ObjectLockConfiguration", "ObjectLockEnabled", "OwnershipControls", "PublicAccessBlockConfiguration",
-            "ReplicationConfiguration", "Tags", "VersioningConfiguration", "WebsiteConfiguration",
+            "Tags", "VersioningConfiguration", "WebsiteConfiguration",
         ),
     )  # fmt: skip
     attributes = frozenset(("Arn", "DomainName", "RegionalDomainName"))
@@ -47,10 +55,12 @@ class Bucket(Immediate):
 
     async def create(self, physical_id: str, properties: dict[str, Any], means: Means) -> Made:
         await means.buckets.create(physical_id, means.region)
+        await _replicate(physical_id, {}, properties, means)
         return _made(physical_id, means.region)
 
     async def update(self, physical_id: str, before: dict[str, Any], properties: dict[str, Any], means: Means) -> Made:
-        raise not_updatable(self.name)
+        await _replicate(physical_id, before, properties, means)
+        return _made(physical_id, means.region)
 
     async def delete(self, physical_id: str, properties: dict[str, Any], means: Means) -> None:
         if self.exists(physical_id, means) is not None:

@@ -1,6 +1,6 @@
-"""What a PutBucketReplication says of other buckets than its own: they have to be there, and to keep versions.
+"""Replication rules of a bucket: what they say of other buckets is checked here, all else by the bucket's own store.
 
-All else about the rules is checked by the bucket's own store (S3 API Reference, PutBucketReplication).
+Destinations have to be there, and to keep versions (S3 API Reference, PutBucketReplication).
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from nearpoint.awsproto import AwsError, xml
+from nearpoint.awsproto import AwsError, load_service, xml
 from nearpoint.regions.rules import check, destination_buckets
 from nearpoint.regions.store import Store
 from nearpoint.state.resources import Bucket
 from nearpoint.wire.client import UpstreamError
-from nearpoint.wire.message import BodyTooLargeError, read_all
+from nearpoint.wire.message import BodyTooLargeError, BytesBody, read_all
 
 CONFIGURATION_BYTES_MAX = 2 * 1024 * 1024
 _ANSWER_BYTES_MAX = 64 * 1024
@@ -44,3 +44,12 @@ async def _keeps_versions(store: Store, bucket: str) -> bool:
     except (UpstreamError, BodyTooLargeError, xml.XmlError) as error:
         raise AwsError("ServiceUnavailable", f"The store of {store.region} did not answer.") from error
     return status is not None and status.text == "Enabled"
+
+
+def document(configuration: Mapping[str, Any]) -> bytes:
+    """The body of a PutBucketReplication: the same document as a GetBucketReplication answers."""
+    s3 = load_service("s3")
+    answer = {"ReplicationConfiguration": configuration}
+    body = s3.serialize(s3.operations["GetBucketReplication"], answer, "-").body
+    assert isinstance(body, BytesBody)
+    return body.data
