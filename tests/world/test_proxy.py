@@ -178,6 +178,7 @@ def make_links() -> Links:
             "nodes": {name: {"https": 1000 + at, "http": 2000 + at} for at, name in enumerate(locations)},
             "control": {"https": 3000, "http": 3001},
             "stores": {"us-east-1": "http://127.0.0.1:4000", "eu-west-1": "http://127.0.0.1:4001"},
+            "shields": [],
             "rtt_ms": {a: dict.fromkeys(regions, 10.0) for a in locations},
         }
     )

@@ -10,7 +10,7 @@ from nearpoint.edge.fill import Fill
 from nearpoint.edge.freshness import Freshness
 from nearpoint.edge.storable import Why
 from nearpoint.edge.vary import Variance
-from nearpoint.edge.visit import Answer
+from nearpoint.edge.visit import Answer, Trouble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,7 @@ class Filling:
     freshness: Freshness
     variance: Variance
     variant: Variant
+    requested_at: float
     result: str
     note: str
 
@@ -42,17 +43,6 @@ class Private:
 
     answer: Answer
     why: Why
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
-    """The origin or the function failed. `unreachable`: no answer came at all. `text` is for the log alone."""
-
-    status: int
-    result: str
-    reason: str
-    unreachable: bool
-    text: str = ""
 
 
 Landing = Stored | Filling | Private | Trouble

@@ -65,6 +65,7 @@ class Origin:
     keepalive_timeout_s: float = 5
     access_control: AccessControl | None = None
     access_identity: str = ""
+    shield_region: str = ""  # where its origin shield is, if it has one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +249,10 @@ def _access_control(item: Mapping[str, Any], where: str, known: References) -> A
     return compile_access_control(control, "OriginAccessControlConfig")
 
 
+def _shield_region(shield: Mapping[str, Any], where: str) -> str:
+    return required_text(shield, "OriginShieldRegion", where) if flag_of(shield, "Enabled", False, where) else ""
+
+
 def _origin(item: Any, where: str, known: References) -> Origin:
     if not isinstance(item, Mapping):
         raise ConfigError(where, "must be an object")
@@ -274,6 +279,7 @@ def _origin(item: Any, where: str, known: References) -> Origin:
         connection_attempts=int(number_of(item, "ConnectionAttempts", 3, where, between=(1, 3))),
         access_control=_access_control(item, where, known),
         access_identity=text_of(s3, "OriginAccessIdentity", "", where) if isinstance(s3, Mapping) else "",
+        shield_region=_shield_region(item.get("OriginShield") or {}, f"{where}.OriginShield"),
     )
     if custom is None:
         return base

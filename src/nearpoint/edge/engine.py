@@ -25,7 +25,7 @@ from hashlib import sha256
 from nearpoint.edge.answers import dress, result_word
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.cache import MemoryCache
-from nearpoint.edge.collapse import Landing, Private, Stored, Trouble
+from nearpoint.edge.collapse import Landing, Private, Stored
 from nearpoint.edge.config import Distribution
 from nearpoint.edge.deliver import from_entry, from_fill, viewer_bytes, viewer_response
 from nearpoint.edge.entry import Entry, Parts
@@ -36,14 +36,15 @@ from nearpoint.edge.invalidation import Invalidation
 from nearpoint.edge.metrics import EdgeMetrics
 from nearpoint.edge.origin import OriginAsker
 from nearpoint.edge.partfill import PartError, PartsBody
-from nearpoint.edge.ports import FunctionRunner, OriginCredentials, OriginFetch
+from nearpoint.edge.ports import FunctionRunner, OriginCredentials, OriginFetch, OriginShields
 from nearpoint.edge.receive import go_on_with, receive, visit_of
+from nearpoint.edge.shield import hop_response, read_hop
 from nearpoint.edge.storable import Why
 from nearpoint.edge.store.disk import DiskStore
 from nearpoint.edge.tiers import Tiers
 from nearpoint.edge.transfer import Transfer, may_be_stale
 from nearpoint.edge.triggers import Triggers
-from nearpoint.edge.visit import ERROR, GENERATED, HIT, MISS, REDIRECT, Answer, Visit, variant_of
+from nearpoint.edge.visit import ERROR, GENERATED, HIT, MISS, REDIRECT, Answer, Trouble, Visit, variant_of
 from nearpoint.wire.message import Headers, Request, Response
 from nearpoint.wire.server import Instant
 
@@ -66,6 +67,7 @@ class Edge:
         fetch: OriginFetch,
         functions: FunctionRunner | None = None,
         credentials: OriginCredentials | None = None,
+        shields: OriginShields | None = None,
         pop: str = "LOC50-P1",
         country: str | None = None,
         bounds: Bounds | None = None,
@@ -106,6 +108,7 @@ class Edge:
                 metrics=self.metrics,
                 via=self.via,
                 credentials=credentials,
+                shields=shields,
                 clock=clock,
             ),
             tiers=self.tiers,
@@ -115,6 +118,7 @@ class Edge:
             metrics=self.metrics,
         )
         self._by_host: Mapping[str, Distribution] = {}
+        self._by_id: Mapping[str, Distribution] = {}
         self._default: Distribution | None = None
 
     # --- what it serves
@@ -140,6 +144,7 @@ class Edge:
         elif any(news):
             self._hot.clear()
         self._by_host, self._default = by_host, default
+        self._by_id = {each.id: each for each in listed}
 
     def serves(self, host: str) -> bool:
         """Whether a distribution answers for this Host (lower case, no port)."""
@@ -187,6 +192,26 @@ class Edge:
         if self._log_answer is not None:
             self._log_answer(self._clock(), started_at, request, answer, request_id)
         return viewer_response(answer, request_id=request_id, pop=self.pop)
+
+    async def shield(self, request: Request) -> Response:
+        """Answer the edge of another location, as the shield of an origin (`shield`); the caller has verified that it
+        is one. Raises nothing."""
+        started_at = self._clock()
+        hop = read_hop(request)
+        distribution = None if hop is None else self._by_id.get(hop.distribution_id)
+        if hop is None or distribution is None:
+            return Response(409)  # it runs by another snapshot: for a moment it goes to the origin itself
+        behavior = next((each for each in distribution.behaviors if each.name == hop.behavior), None)
+        if behavior is None:
+            return Response(409)
+        path, _, query = hop.request.target.partition("?")
+        visit = visit_of(
+            hop.request, hop.request_id, distribution, path=path, query=query, behavior=behavior, inner=True
+        )
+        visit.shielding = True
+        answer = await self._answer(visit)
+        self.metrics.shield(distribution, answer.result)
+        return hop_response(answer, started_at=started_at, now=self._clock())
 
     def _count(self, visit: Visit | None, answer: Answer) -> None:
         distribution, behavior = (visit.distribution, visit.behavior) if visit is not None else (None, None)
@@ -299,7 +324,9 @@ class Edge:
             return answer
         if not landing.fill.whole:
             return await transfer.pass_on(visit, Why.TOO_LARGE)
-        return from_fill(request, landing.status, landing.fields, landing.fill, result=result, note=note)
+        answer = from_fill(request, landing.status, landing.fields, landing.fill, result=result, note=note)
+        answer.requested_at, answer.fresh_until = landing.requested_at, now + landing.freshness.fresh_s
+        return answer
 
     async def _hit(self, visit: Visit, forwarded: Headers, entry: Entry, now: float) -> Answer | None:
         """A fresh answer; the next request like this one may be answered by the hook."""
@@ -332,10 +359,9 @@ class Edge:
         self, visit: Visit, forwarded: Headers, entry: Entry, *, now: float, result: str, note: str
     ) -> Answer | None:
         """The answer from an entry. None: a part of it is missing and the origin has another body by now."""
-        if not isinstance(entry.body, Parts):
-            return from_entry(visit.request, entry, now=now, result=result, note=note)
-        parts = self._transfer.parts_of(visit, forwarded, entry)
+        parts = self._transfer.parts_of(visit, forwarded, entry) if isinstance(entry.body, Parts) else None
         answer = from_entry(visit.request, entry, now=now, result=result, note=note, parts=parts)
+        answer.requested_at, answer.fresh_until = entry.requested_at, entry.fresh_until
         if isinstance(answer.body, PartsBody):
             try:
                 await answer.body.prepare()

@@ -16,7 +16,7 @@ import structlog
 from nearpoint.edge.answers import Fields, result_word
 from nearpoint.edge.blob import Blob
 from nearpoint.edge.bounds import Bounds
-from nearpoint.edge.collapse import Filling, Landing, Private, Stored, Trouble
+from nearpoint.edge.collapse import Filling, Landing, Private, Stored
 from nearpoint.edge.compress import Coding, choose_coding, compressed, compressing, encoded_fields
 from nearpoint.edge.deliver import PartsOf, from_entry, part_of, shaped
 from nearpoint.edge.entry import Entry, Parts, encode_fields
@@ -25,7 +25,7 @@ from nearpoint.edge.partfill import PartFiller, last_part
 from nearpoint.edge.parts import PART_BYTES
 from nearpoint.edge.storable import Keep, Verdict, Why
 from nearpoint.edge.tiers import Tiers
-from nearpoint.edge.visit import ERROR, REFRESH_HIT, Answer, Visit, variant_of
+from nearpoint.edge.visit import ERROR, REFRESH_HIT, Answer, Trouble, Visit, variant_of
 from nearpoint.wire.message import Headers, Response, read_all
 from nearpoint.wire.ranges import Span, content_range
 
@@ -121,6 +121,7 @@ class Keeper:
             freshness=verdict.freshness,
             variance=verdict.variance,
             variant=variant_of(verdict.variance, reply.forwarded),
+            requested_at=reply.requested_at,
             result=reply.result,
             note=f"{reply.how}; stored",
         )

@@ -14,6 +14,10 @@ ORIGIN_SECONDS = Family(
 ORIGIN_FAILURES = Family(name="nearpoint_origin_failures_total", help="Requests to origins that failed, by reason.")
 FUNCTION_SECONDS = Family(name="nearpoint_function_seconds", help="How long functions took.", kind="histogram")
 FUNCTION_FAILURES = Family(name="nearpoint_function_failures_total", help="Functions that failed, by reason.")
+SHIELD_REQUESTS = Family(
+    name="nearpoint_shield_requests_total",
+    help="What other edges asked this one as the shield of an origin, by result.",
+)
 NOT_STORED = Family(name="nearpoint_not_stored_total", help="Answers of origins that were not kept, by reason.")
 MEMORY_BYTES = Family(name="nearpoint_memory_cache_bytes", help="What the workers have in memory.", kind="gauge")
 MEMORY_EVICTIONS = Family(name="nearpoint_memory_cache_evictions_total", help="Answers that had to leave memory.")
@@ -36,6 +40,7 @@ FAMILIES = (
     ORIGIN_FAILURES,
     FUNCTION_SECONDS,
     FUNCTION_FAILURES,
+    SHIELD_REQUESTS,
     NOT_STORED,
     MEMORY_BYTES,
     MEMORY_EVICTIONS,
@@ -91,7 +96,15 @@ class EdgeMetrics:
             )
         found.observe(taken_s)
         if failure is not None:
-            self.registry.counter(ORIGIN_FAILURES, distribution=distribution.id, reason=failure).add()
+            self.origin_failed(distribution, failure)
+
+    def shield(self, distribution: Distribution, result: str) -> None:
+        """Another edge has been answered."""
+        self.registry.counter(SHIELD_REQUESTS, distribution=distribution.id, result=result).add()
+
+    def origin_failed(self, distribution: Distribution, reason: str) -> None:
+        """An origin, or its shield, could not be asked."""
+        self.registry.counter(ORIGIN_FAILURES, distribution=distribution.id, reason=reason).add()
 
     def function(self, trigger: str, failure: str | None, taken_s: float) -> None:
         """A function ran."""

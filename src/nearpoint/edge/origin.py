@@ -9,29 +9,40 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+import structlog
+
 from nearpoint.edge.access_control import signed
-from nearpoint.edge.collapse import Trouble
 from nearpoint.edge.config import Origin
 from nearpoint.edge.headers import origin_headers
 from nearpoint.edge.metrics import EdgeMetrics
-from nearpoint.edge.ports import Failed, OriginCredentials, OriginFetch, OriginTarget, Respond
+from nearpoint.edge.ports import Failed, OriginCredentials, OriginFetch, OriginShields, OriginTarget, Respond
+from nearpoint.edge.shield import Shielded, hop_request, read_answer
 from nearpoint.edge.triggers import Triggers, reason_of
-from nearpoint.edge.visit import ERROR, Visit
+from nearpoint.edge.visit import ERROR, GENERATED, Trouble, Visit
 from nearpoint.wire.client import UpstreamError
 from nearpoint.wire.framing import MalformedHeadError
 from nearpoint.wire.message import BytesBody, Headers, Request, Response
 
+log = structlog.get_logger("nearpoint.edge")
+
+SHIELD_RETRY_S = 2.0
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrived:
-    """A response has begun. `generated`: a function made it. `authorized`: the request had an Authorization field."""
+    """A response has begun. `generated`: a function made it. `authorized`: the request had an Authorization field.
+
+    `requested_at`, `fresh_s` and `hit` are what the origin's shield says, if it has answered.
+    """
 
     response: Response
     generated: bool
     authorized: bool
     forwarded: Headers
+    requested_at: float | None = None
+    fresh_s: float | None = None
+    hit: bool = False
 
 
 def target_of(origin: Origin, viewer_scheme: str) -> OriginTarget:
@@ -71,6 +82,7 @@ class OriginAsker:
         metrics: EdgeMetrics,
         via: str,
         credentials: OriginCredentials | None = None,
+        shields: OriginShields | None = None,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -80,6 +92,8 @@ class OriginAsker:
         self._timer = timer
         self._via = via
         self._credentials = credentials
+        self._shields = shields
+        self._shield_back_at = 0.0  # a shield that could not be asked is left alone until then
         self._clock = clock
 
     def forwarded(self, visit: Visit, *, storing: bool) -> Headers:
@@ -96,13 +110,21 @@ class OriginAsker:
             storing=storing,
         )
 
-    async def ask(self, visit: Visit, headers: Headers, method: str | None = None) -> Arrived | Trouble:
+    async def ask(
+        self, visit: Visit, headers: Headers, method: str | None = None, *, storing: bool
+    ) -> Arrived | Trouble:
         """Run the function, then ask the origin, with another method than the viewer's if one is given.
+
+        What may be stored comes from the origin's shield, if it has one that can be reached.
 
         Where the first member of an origin group fails, the second is asked, the function run again for it (Developer
         Guide, "Optimize high availability with CloudFront origin failover").
         """
         origin, failover = visit.behavior.origin, visit.behavior.failover
+        if storing and origin.shield_region and not visit.shielding:
+            shielded = await self._ask_shield(visit, origin, headers, method)
+            if shielded is not None:
+                return shielded
         first = await self._ask(visit, origin, headers, method)
         if failover is None or not _fails_over(visit, first, failover.statuses):
             return first
@@ -112,6 +134,42 @@ class OriginAsker:
             headers = headers.copy()
             headers.set("Host", origin_host(failover.origin, visit.request.scheme))
         return await self._ask(visit, failover.origin, headers, method)
+
+    async def _ask_shield(
+        self, visit: Visit, origin: Origin, headers: Headers, method: str | None
+    ) -> Arrived | Trouble | None:
+        """What the shield answers; None: it is here, there is none, or it can't be reached."""
+        shields, region = self._shields, origin.shield_region
+        if shields is None or self._clock() < self._shield_back_at or not shields.stands_before(region):
+            return None
+        request = hop_request(visit, headers, method=method or visit.request.method, via=self._via)
+        attempts = origin.connection_attempts * (1 if visit.behavior.failover is None else 2)
+        timeout_s = attempts * (origin.connect_timeout_s + origin.read_timeout_s)
+        try:
+            async with asyncio.timeout(timeout_s):
+                response = await shields.ask(region, request, timeout_s)
+        except (UpstreamError, MalformedHeadError, TimeoutError) as error:
+            answer = None
+            log.warning("the origin's shield cannot be asked", region=region, error=str(error) or "time-out")
+        else:
+            answer = read_answer(response, self._clock())
+            if not isinstance(answer, Shielded):
+                await response.body.close()
+        if answer is None:
+            self._shield_back_at = self._clock() + SHIELD_RETRY_S
+            self._metrics.origin_failed(visit.distribution, "shield")
+            return None
+        if isinstance(answer, Trouble):
+            return answer
+        return Arrived(
+            response=answer.response,
+            generated=answer.result == GENERATED,
+            authorized=_authorized(visit, headers),
+            forwarded=headers,
+            requested_at=answer.requested_at,
+            fresh_s=answer.fresh_s,
+            hit=answer.hit,
+        )
 
     async def _ask(self, visit: Visit, origin: Origin, headers: Headers, method: str | None) -> Arrived | Trouble:
         target = target_of(origin, visit.request.scheme)
@@ -145,7 +203,6 @@ class OriginAsker:
                 credentials=self._credentials(visit.distribution.id),
                 now=datetime.fromtimestamp(self._clock(), UTC),
             )
-        authorized = "authorization" in headers and not visit.behavior.cache.headers.takes("authorization")
         sent = Request(
             request.method,
             path,
@@ -164,7 +221,7 @@ class OriginAsker:
         if isinstance(changed, Failed):
             await result.body.close()
             return _function_trouble(changed)
-        return Arrived(response=changed, generated=False, authorized=authorized, forwarded=headers)
+        return Arrived(response=changed, generated=False, authorized=_authorized(visit, headers), forwarded=headers)
 
     async def _attempts(self, target: OriginTarget, request: Request) -> Response | Trouble:
         """Ask until an answer begins. A failure that the origin may have acted on is not repeated."""
@@ -187,6 +244,10 @@ class OriginAsker:
             if not again:
                 break
         return Trouble(status=status, result=ERROR, reason=f"origin-{reason}", unreachable=True)
+
+
+def _authorized(visit: Visit, headers: Headers) -> bool:
+    return "authorization" in headers and not visit.behavior.cache.headers.takes("authorization")
 
 
 def _function_trouble(failure: Failed) -> Trouble:

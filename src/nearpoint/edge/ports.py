@@ -93,6 +93,16 @@ class OriginCredentials(Protocol):
     def __call__(self, distribution_id: str, /) -> Credentials: ...
 
 
+class OriginShields(Protocol):
+    """The edges of other locations, one of which may stand between this one and an origin."""
+
+    def stands_before(self, region: str, /) -> bool:
+        """Whether there is a shield for origins in this Region, and it is not this edge itself."""
+
+    async def ask(self, region: str, request: Request, timeout_s: float, /) -> Response:
+        """Ask it. Raises wire's UpstreamError."""
+
+
 class FunctionRunner(Protocol):
     """Runs Lambda@Edge functions. Never raises for what a function does."""
 

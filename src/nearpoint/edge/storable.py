@@ -6,7 +6,7 @@ RFC 9111 §3 with CloudFront's rules for errors and for no-store, no-cache and p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from nearpoint.edge.config import ErrorResponse
@@ -67,10 +67,13 @@ def decide(
     authorized: bool,
     requested_at: float,
     received_at: float,
+    shield_s: float | None = None,
 ) -> Verdict:
     """Whether the answer to a GET may be kept.
 
     `authorized`: the origin was sent an Authorization field that is not in the cache key (RFC 9111 §3.5).
+    `shield_s`: how long the origin's shield, which has kept it, would still serve it. Two caches in a row keep an
+    answer no longer than one.
     """
     custom = errors.get(status)
     if policy.disabled and custom is None:
@@ -113,6 +116,8 @@ def decide(
         received_at=received_at,
         error_min_ttl_s=error_min_ttl_s,
     )
+    if shield_s is not None:
+        return Keep(freshness=replace(freshness, fresh_s=shield_s), variance=variance)
     if freshness.source is Source.NONE:
         return Why.NO_CACHE if control.no_cache else Why.NO_FRESHNESS
     if freshness.source is Source.DEFAULT and status not in HEURISTIC and not control.public:

@@ -14,7 +14,7 @@ import structlog
 
 from nearpoint.edge.answers import passed_fields, result_word
 from nearpoint.edge.bounds import Bounds
-from nearpoint.edge.collapse import Filling, Flight, Landing, Private, Trouble
+from nearpoint.edge.collapse import Filling, Flight, Landing, Private
 from nearpoint.edge.deliver import PartsOf
 from nearpoint.edge.entry import Entry
 from nearpoint.edge.errors import error_page
@@ -27,7 +27,7 @@ from nearpoint.edge.partfill import PartError, PartFiller
 from nearpoint.edge.parts import aligned_range, range_field, read_content_range
 from nearpoint.edge.storable import Keep, Verdict, Why, decide
 from nearpoint.edge.tiers import Tiers
-from nearpoint.edge.visit import ERROR, GENERATED, MISS, Answer, Visit, answer_of
+from nearpoint.edge.visit import ERROR, GENERATED, HIT, MISS, Answer, Trouble, Visit, answer_of
 from nearpoint.wire.message import Body, Headers
 
 log = structlog.get_logger("nearpoint.edge")
@@ -132,7 +132,9 @@ class Transfer:
             headers, ranged = forwarded.copy(), True
             headers.set("Range", range_field(*wanted))
         requested_at = self._clock()
-        arrived = await self.asker.ask(visit, headers, method="GET" if visit.request.method == "HEAD" else None)
+        arrived = await self.asker.ask(
+            visit, headers, method="GET" if visit.request.method == "HEAD" else None, storing=True
+        )
         if isinstance(arrived, Trouble):
             return arrived
         received_at = self._clock()
@@ -160,10 +162,12 @@ class Transfer:
             response=response,
             status=status,
             fields=passed_fields(visit, source, received_at=received_at, via=self._via),
-            requested_at=requested_at,
+            # What the shield had from the origin earlier is not newer for having come by it.
+            requested_at=requested_at if arrived.requested_at is None else min(requested_at, arrived.requested_at),
             received_at=received_at,
-            result=GENERATED if arrived.generated else MISS,
-            how=f"fwd={'uri-miss' if entry is None else 'stale'}; fwd-status={response.status}",
+            result=GENERATED if arrived.generated else HIT if arrived.hit else MISS,
+            how=f"fwd={'uri-miss' if entry is None else 'stale'}; fwd-status={response.status}"
+            + ("; detail=shield-hit" if arrived.hit else ""),
             part=part,
         )
         verdict = _verdict(visit, status, source, arrived, requested_at, received_at)
@@ -194,7 +198,7 @@ class Transfer:
             headers = forwarded.copy()
             headers.set("Range", range_field(first, last))
             headers.set("If-Range", validator)
-            arrived = await self.asker.ask(visit, headers, method="GET")
+            arrived = await self.asker.ask(visit, headers, method="GET", storing=True)
             if isinstance(arrived, Trouble):
                 raise PartError(arrived.reason)
             response = arrived.response
@@ -218,7 +222,7 @@ class Transfer:
         """Go to the origin with the request as it is, conditions, range and body included; nothing is stored."""
         request = visit.request
         requested_at = self._clock()
-        arrived = await self.asker.ask(visit, self.asker.forwarded(visit, storing=False))
+        arrived = await self.asker.ask(visit, self.asker.forwarded(visit, storing=False), storing=False)
         forward = "method" if why is Why.METHOD else "bypass"
         if isinstance(arrived, Trouble):
             return self.trouble(visit, arrived, forward)
@@ -255,7 +259,9 @@ class Transfer:
             text=trouble.text,
         )
         page = error_page(trouble.status, visit.request_id)
-        return answer_of(page, result=trouble.result, note=f"fwd={forward}; detail={trouble.reason}", via=self._via)
+        answer = answer_of(page, result=trouble.result, note=f"fwd={forward}; detail={trouble.reason}", via=self._via)
+        answer.trouble = trouble
+        return answer
 
 
 def may_be_stale(entry: Entry, now: float, *, unreachable: bool) -> bool:
@@ -298,4 +304,5 @@ def _verdict(visit: Visit, status: int, headers: Headers, arrived: Arrived, *tim
         authorized=arrived.authorized,
         requested_at=times[0],
         received_at=times[1],
+        shield_s=arrived.fresh_s,
     )

@@ -34,7 +34,8 @@ class Visit:
     query: str
     why_not: Why | None = None  # set: the cache takes no part
     key: Key = ()
-    inner: bool = False  # fetches an error page for another visit
+    inner: bool = False  # for another visit: fetches an error page, or answers another location's edge
+    shielding: bool = False  # this edge is the origin's shield here
     refused: Refusal | None = None  # the signature of the URL or cookies that the behavior asks for
     origin_s: float | None = None  # from asking the origin until its answer began
 
@@ -45,12 +46,24 @@ class Visit:
         return f"{self.path}?{query}" if query else self.path
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """The origin or the function failed. `unreachable`: no answer came at all. `text` is for the log alone."""
+
+    status: int
+    result: str
+    reason: str
+    unreachable: bool
+    text: str = ""
+
+
 @dataclass(slots=True, kw_only=True)
 class Answer:
     """What the viewer gets, before the edge's own fields are put in.
 
     `status_note` is the part of Cache-Status after the cache's name (RFC 9211). `content_length` is for an answer to
-    HEAD, whose body is empty.
+    HEAD, whose body is empty. `requested_at` and `fresh_until` are those of what the cache keeps; `trouble` is why the
+    page is the edge's own.
     """
 
     status: int
@@ -60,6 +73,9 @@ class Answer:
     status_note: str = ""
     age_s: int | None = None
     content_length: int | None = None
+    requested_at: float | None = None
+    fresh_until: float | None = None
+    trouble: Trouble | None = None
 
 
 def with_via(fields: Iterable[tuple[str, str]], via: str) -> list[tuple[str, str]]:

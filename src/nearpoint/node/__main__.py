@@ -78,6 +78,10 @@ class Node:
                 client=self.client,
                 aws_api=aws_api,
                 country=given.get("country"),
+                shields={
+                    region: None if port is None else Origin(host="127.0.0.1", port=port)
+                    for region, port in given.get("shields", {}).items()
+                },
                 space=space,
                 cache=cache,
                 metrics=metrics,

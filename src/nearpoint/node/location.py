@@ -23,6 +23,7 @@ from nearpoint.edge.references import References
 from nearpoint.edge.signed_url import read_public_key
 from nearpoint.edge.store.disk import DiskStore
 from nearpoint.node.service_credentials import ServiceCredentials
+from nearpoint.node.shields import Shields, is_from_shielded
 from nearpoint.regions.replay import SpoolSpace
 from nearpoint.regions.store import Store
 from nearpoint.state.resources import Snapshot
@@ -88,6 +89,7 @@ class Location:
         client: Client,
         aws_api: Origin,
         country: str | None = None,
+        shields: Mapping[str, Origin | None] | None = None,
         space: SpoolSpace | None = None,
         cache: CacheSpace | None = None,
         metrics: EdgeMetrics | None = None,
@@ -97,10 +99,12 @@ class Location:
         self.access_point = AccessPointNode(name, snapshot, stores, space=space)
         origins = OriginRouter(self.access_point.handle, client, aws_api)
         self._store = kept_cache(cache, name)
+        self._snapshot = snapshot
         self.edge = Edge(
             fetch=origins,
             functions=functions,
             credentials=ServiceCredentials(snapshot),
+            shields=Shields(shields or {}, client=client, snapshot=snapshot),
             pop=pop,
             country=country,
             bounds=Bounds(cache_bytes_max=cache.memory_bytes),
@@ -115,7 +119,10 @@ class Location:
             self._store.close()
 
     async def handle(self, request: Request) -> Response:
-        """Answer by the Host: a distribution's names lead to the edge, an access point's to the access point."""
+        """Answer by the Host: a distribution's names lead to the edge, an access point's to the access point. Another
+        location's edge may ask for what its viewers want."""
+        if is_from_shielded(request, self._snapshot()):
+            return await self.edge.shield(request)
         if not self.edge.serves(request.host) and address_of(request.host, request.path) is not None:
             return await self.access_point.handle(request)
         return await self.edge.handle(request)

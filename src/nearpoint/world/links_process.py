@@ -37,10 +37,18 @@ class Links:
             for location in self._locations
             for region in self._regions
         }
+        # From one edge to another, which is the shield of an origin.
+        self.shields = {
+            (a, b): Relay(Path(rtt_ms(PLACES[a], PLACES[b])), partial(self._plain_port, b))
+            for a, b in config["shields"]
+        }
         # From where a client stands to the nearest edge, and to a region's S3 endpoint: made when first used.
         self._client_paths: dict[tuple[str, str], Path] = {}
         self._faults: dict[str, str] = {}
         self._edge_names: frozenset[str] = frozenset()
+
+    def _plain_port(self, location: str) -> tuple[str, int]:
+        return LOOPBACK, self._nodes[location]["http"]
 
     def set_faults(self, faults: dict[str, str]) -> None:
         """The regions that are broken now, and how; all others are whole."""
@@ -111,6 +119,8 @@ async def main(child: Child) -> None:
     child.on_message(heard)
     for (location, region), relay in links.relays.items():
         await relay.start(child.listener(f"relay.{location}.{region}"))
+    for (a, b), relay in links.shields.items():
+        await relay.start(child.listener(f"shield.{a}.{b}"))
     server = await loop.create_server(lambda: ProxyConnection(links.resolve), sock=child.listener("proxy"))
     child.ready()
     await child.stopping.wait()

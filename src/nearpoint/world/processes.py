@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from nearpoint.world.geography import PLACES, POPS, nearest, rtt_ms
+from nearpoint.world.geography import PLACES, POPS, REGIONS, nearest, rtt_ms
 from nearpoint.world.layout import Layout, World
 
 Ports = dict[str, int]
@@ -33,6 +33,7 @@ def socket_names(world: World) -> list[str]:
     names = ["proxy", "admin", "control.https", "control.http", "replication"]
     names += [f"store.{region}" for region in embedded_regions(world)]
     names += [f"relay.{location}.{region}" for location in world.locations for region in world.regions]
+    names += [f"shield.{a}.{b}" for b in sorted(set(shields(world).values())) for a in world.locations if a != b]
     names += [f"node.{location}.{scheme}" for location in world.locations for scheme in ("https", "http")]
     return names
 
@@ -40,6 +41,21 @@ def socket_names(world: World) -> list[str]:
 def embedded_regions(world: World) -> list[str]:
     """The regions whose store is a child of this world."""
     return [region for region in world.regions if world.stores[region].endpoint is None]
+
+
+def shields(world: World) -> dict[str, str]:
+    """The location that is the origin shield in each of the world's regions: the nearest."""
+    return {region: nearest(PLACES[region], tuple(world.locations)) for region in world.regions}
+
+
+def _shield_ways(world: World, ports: Ports, location: str) -> dict[str, int | None]:
+    """For each AWS Region the port that leads to its shield, which is that of the nearest region of this world."""
+    standing = shields(world)
+    ways: dict[str, int | None] = {}
+    for region, place in REGIONS.items():
+        there = standing[nearest(place, tuple(world.regions))]
+        ways[region] = None if there == location else ports[f"shield.{location}.{there}"]
+    return ways
 
 
 def store_endpoint(world: World, ports: Ports, region: str) -> str:
@@ -95,6 +111,7 @@ def _stores(layout: Layout, world: World) -> list[ProcessSpec]:
 
 
 def _links(world: World, ports: Ports) -> ProcessSpec:
+    shielded = [(a, b) for b in sorted(set(shields(world).values())) for a in world.locations if a != b]
     return ProcessSpec(
         name="links",
         command=_python("nearpoint.world.links_process"),
@@ -111,8 +128,13 @@ def _links(world: World, ports: Ports) -> ProcessSpec:
                 location: {region: rtt_ms(PLACES[location], PLACES[region]) for region in world.regions}
                 for location in world.locations
             },
+            "shields": shielded,
         },
-        sockets=_same("proxy", *(f"relay.{a}.{b}" for a in world.locations for b in world.regions)),
+        sockets=_same(
+            "proxy",
+            *(f"relay.{a}.{b}" for a in world.locations for b in world.regions),
+            *(f"shield.{a}.{b}" for a, b in shielded),
+        ),
     )
 
 
@@ -169,6 +191,7 @@ def _nodes(layout: Layout, world: World, ports: Ports, workers: int) -> list[Pro
                         location: {
                             "pop": pop_name(location),
                             "country": PLACES[location].country,
+                            "shields": _shield_ways(world, ports, location),
                             "relays": {region: ports[f"relay.{location}.{region}"] for region in world.regions},
                         }
                         for location in locations

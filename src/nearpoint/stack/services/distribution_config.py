@@ -106,7 +106,9 @@ _ORIGIN = Fields(
             ("OriginMtlsConfig",),
         ),
         "S3OriginConfig": Fields({"OriginReadTimeout": Whole(1, 120)}, (), ("OriginAccessIdentity",)),
-        "OriginShield": Fields({"Enabled": Flag(), "OriginShieldRegion": Text(length_max=32)}),
+        "OriginShield": Fields(
+            {"Enabled": Flag(), "OriginShieldRegion": Text(length_max=32, pattern=r"[a-z]{2}(-[a-z]+)+-[0-9]")}
+        ),
         "ResponseCompletionTimeout": Whole(1, 3600),
         "OriginAccessControlId": Text(length_max=128),
     },
@@ -273,6 +275,9 @@ def _check_origin(origin: dict[str, Any]) -> None:
             "InvalidDomainNameForOriginAccessControl",
             "An origin access control is associated with an origin whose domain name is not supported.",
         )
+    shield = origin.get("OriginShield", {})
+    if shield.get("Enabled") and not shield.get("OriginShieldRegion"):
+        raise _refuse("InvalidArgument", "The parameter OriginShieldRegion is required when Origin Shield is enabled.")
     custom = origin.get("CustomOriginConfig", {})
     for name in ("HTTPPort", "HTTPSPort"):
         port = custom.get(name, 80)
