@@ -91,6 +91,7 @@ class Buckets:
                 drop_upload(tx, upload)
             tx.db.execute("DELETE FROM setting WHERE bucket = ?", (bucket.id,))
             tx.db.execute("DELETE FROM outbox WHERE bucket = ?", (name,))
+            tx.log.afresh = True
             tx.db.execute("DELETE FROM removed WHERE bucket = ?", (bucket.id,))
             tx.db.execute("DELETE FROM bucket WHERE id = ?", (bucket.id,))
 

@@ -15,7 +15,7 @@ import apsw
 import orjson
 
 from nearpoint.bucket.schema import fetch_all, fetch_one
-from nearpoint.bucket.writer import Transaction
+from nearpoint.bucket.writer import Entry, Transaction
 from nearpoint.regions.rules import Change, Rule, Tags, compile_rules, destinations
 
 Status = Literal["", "PENDING", "COMPLETED", "FAILED", "REPLICA"]
@@ -69,7 +69,7 @@ def add(tx: Transaction, bucket: str, to: Iterable[str], entry: tuple[bytes, str
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (bucket, destination, *entry, tx.now_us),
         )
-        tx.logged = True
+        tx.log.added.append(Entry(tx.db.last_insert_rowid(), bucket, destination, entry[0]))
 
 
 def last(db: apsw.Connection) -> int:
@@ -106,6 +106,26 @@ def due(db: apsw.Connection, bucket: str, destination: str, after: int, limit: i
     return [Due._make(row) for row in rows]
 
 
+def of_pair(db: apsw.Connection, bucket: str, destination: str, limit: int) -> list[Entry]:
+    """What a bucket owes to another, in order; `limit` rows when there are as many or more."""
+    rows = fetch_all(
+        db,
+        "SELECT sequence, bucket, destination, key FROM outbox INDEXED BY outbox_due "
+        "WHERE parked IS NULL AND bucket = ? AND destination = ? ORDER BY sequence LIMIT ?",
+        (bucket, destination, limit),
+    )
+    return [Entry._make(row) for row in rows]
+
+
+def owes(db: apsw.Connection, bucket: str, destination: str, count: int) -> bool:
+    """Whether a bucket owes another so much or more; one walk along the index, without reading the rows."""
+    sql = (
+        "SELECT 1 FROM outbox INDEXED BY outbox_due WHERE parked IS NULL AND bucket = ? AND destination = ? "
+        "ORDER BY sequence LIMIT 1 OFFSET ?"
+    )
+    return fetch_one(db, sql, (bucket, destination, count - 1)) is not None
+
+
 def count(db: apsw.Connection) -> list[Pair]:
     """What every bucket owes to every other. Reads the whole table: not for the event loop."""
     rows = fetch_all(
@@ -132,18 +152,19 @@ def parked(db: apsw.Connection, limit: int) -> list[dict[str, Any]]:
 def settle(tx: Transaction, done: Sequence[int], given_up: Sequence[tuple[int, str]]) -> None:
     """Strike off what was copied, and park what was given up. Rows that are gone already are no error."""
     touched: set[tuple[str, bytes, str]] = set()
+    returned = "RETURNING bucket, key, version, destination"
+
+    def note(sequence: int, row: tuple[Any, ...] | None) -> None:
+        if row is not None:
+            bucket, key, version, destination = row
+            touched.add((bucket, key, version))
+            tx.log.struck.append(Entry(sequence, bucket, destination, key))
+
     for sequence in done:
-        row = fetch_one(tx.db, "DELETE FROM outbox WHERE sequence = ? RETURNING bucket, key, version", (sequence,))
-        if row is not None:
-            touched.add((row[0], row[1], row[2]))
+        note(sequence, fetch_one(tx.db, f"DELETE FROM outbox WHERE sequence = ? {returned}", (sequence,)))  # noqa: S608
     for sequence, reason in given_up:
-        row = fetch_one(
-            tx.db,
-            "UPDATE outbox SET parked = ? WHERE sequence = ? RETURNING bucket, key, version",
-            (reason[:REASON_CHARS_MAX], sequence),
-        )
-        if row is not None:
-            touched.add((row[0], row[1], row[2]))
+        parked = (reason[:REASON_CHARS_MAX], sequence)
+        note(sequence, fetch_one(tx.db, f"UPDATE outbox SET parked = ? WHERE sequence = ? {returned}", parked))  # noqa: S608
     for version in touched:
         _follow(tx, version, "COMPLETED")
 
@@ -154,7 +175,7 @@ def retry(tx: Transaction) -> int:
     rows = fetch_all(tx.db, f"DELETE FROM outbox WHERE parked IS NOT NULL RETURNING {columns}")  # noqa: S608
     for row in rows:
         tx.db.execute(f"INSERT INTO outbox ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608
-        tx.logged = True
+    tx.log.afresh = True
     for version in {(row[0], row[2], row[3]) for row in rows}:
         _follow(tx, version, "COMPLETED")
     return len(rows)
@@ -168,13 +189,19 @@ def forget(tx: Transaction, bucket: str, kept: Collection[str]) -> None:
         "RETURNING key, version",
         (bucket, orjson.dumps(list(kept)).decode()),
     )
+    tx.log.afresh = tx.log.afresh or bool(rows)
     for key, version in set(rows):
         _follow(tx, (bucket, key, version), "FAILED")
 
 
 def forget_version(tx: Transaction, bucket: str, key: bytes, version: str) -> None:
     """Drop what is owed of a version that is removed for good."""
-    tx.db.execute("DELETE FROM outbox WHERE bucket = ? AND key = ? AND version = ?", (bucket, key, version))
+    rows = fetch_all(
+        tx.db,
+        "DELETE FROM outbox WHERE bucket = ? AND key = ? AND version = ? RETURNING sequence, destination",
+        (bucket, key, version),
+    )
+    tx.log.struck += [Entry(sequence, bucket, destination, key) for sequence, destination in rows]
 
 
 def _follow(tx: Transaction, version: tuple[str, bytes, str], without_rows: Status) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -28,11 +28,14 @@ from nearpoint.bucket.objects import Objects
 from nearpoint.bucket.reading import Reading
 from nearpoint.bucket.settings import Settings
 from nearpoint.bucket.store import Store
+from nearpoint.bucket.writer import LOGGED, Entry
 from nearpoint.signing import Credentials, Message, SignatureError, Verified, read_claim, verify
 from nearpoint.wire.message import Headers, Request, Response
 
 log = structlog.get_logger("nearpoint.bucket")
 
+# What a write has added to the log, for the node that passed it on; it goes no further.
+LOGGED_HEADER = "x-nearpoint-logged"
 LIVE_PATH = "/-/live"  # no bucket can be named `-`: names have at least three characters
 
 _PLAIN = {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject", "DELETE": "DeleteObject"}
@@ -62,8 +65,12 @@ class StoreServer:
         if request.path == LIVE_PATH and request.method in ("GET", "HEAD"):
             return Response(200, Headers([("Content-Type", "text/plain")]), b"ok\n")
         request_id = self.new_request_id()
+        logged: list[Entry] = []
+        LOGGED.set(logged)
         try:
             response = await self._answer(request, request_id)
+            if logged:
+                response.headers.set(LOGGED_HEADER, logged_field(logged))
         except AwsError as error:
             response = self._error(request, error, request_id)
         except SignatureError as error:
@@ -186,6 +193,12 @@ def _operations(store: Store, settings: Settings) -> dict[str, _Operation]:
         "UploadPart": multipart.upload_part,
         "UploadPartCopy": multipart.upload_part_copy,
     }
+
+
+def logged_field(logged: Sequence[Entry]) -> str:
+    """The last sequence and the destinations of what was logged: `17;bucket-b,bucket-c`."""
+    destinations = dict.fromkeys(entry.destination for entry in logged)
+    return f"{logged[-1].sequence};{','.join(destinations)}"
 
 
 def utc_now() -> datetime:

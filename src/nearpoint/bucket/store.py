@@ -17,8 +17,9 @@ import structlog
 
 from nearpoint.bucket import schema
 from nearpoint.bucket.disk import Disk
+from nearpoint.bucket.feed import Feed
 from nearpoint.bucket.intake import Intake
-from nearpoint.bucket.writer import Writer
+from nearpoint.bucket.writer import LogChange, Writer
 
 log = structlog.get_logger("nearpoint.bucket")
 
@@ -51,12 +52,13 @@ class Store:
             self.disk,
             clock_us=now_us,
             region=region,
-            on_logged=self._wake,
+            on_logged=self._log_changed,
             loop=asyncio.get_running_loop(),
             pool=self.pool,
         )
         self._closing = False
         self._log_waiters: set[asyncio.Future[None]] = set()
+        self.feed = Feed(self.db)
         self._sweeping = asyncio.get_running_loop().run_in_executor(self.pool, self._sweep, path)
 
     def new_version(self) -> str:
@@ -78,6 +80,12 @@ class Store:
         """Let go of who waits for the log: the store is about to close."""
         self._closing = True
         self._wake()
+        self.feed.close()
+
+    def _log_changed(self, change: LogChange) -> None:
+        self.feed.publish(change)
+        if change.added or change.afresh:
+            self._wake()
 
     def _wake(self) -> None:
         for waiter in self._log_waiters:

@@ -16,8 +16,9 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
 
 import apsw
 import structlog
@@ -31,17 +32,39 @@ T = TypeVar("T")
 _GROUP_MAX = 128
 
 
+class Entry(NamedTuple):
+    """A row of the log: what says that `bucket` owes a version of a key to `destination`."""
+
+    sequence: int
+    bucket: str
+    destination: str
+    key: bytes
+
+
+@dataclass(slots=True)
+class LogChange:
+    """What one commit did to the log. `afresh`: more than is told in rows."""
+
+    added: list[Entry] = field(default_factory=list)
+    struck: list[Entry] = field(default_factory=list)
+    afresh: bool = False
+
+
+# What the changes of the task (a request) that handed them in have added to the log; None where nobody asks.
+LOGGED: ContextVar[list[Entry] | None] = ContextVar("logged", default=None)
+
+
 class Transaction:
     """What a change works with: the connection, the region and time of the change, and what it leaves behind."""
 
-    __slots__ = ("abandoned", "db", "logged", "now_us", "region")
+    __slots__ = ("abandoned", "db", "log", "now_us", "region")
 
     def __init__(self, db: apsw.Connection, now_us: int, region: str) -> None:
         self.db = db
         self.now_us = now_us
         self.region = region
         self.abandoned: list[int] = []  # content numbers whose files go once this is committed
-        self.logged = False  # there is something new in the outbox
+        self.log = LogChange()
 
 
 @dataclass(slots=True)
@@ -49,8 +72,9 @@ class _Waiting:
     change: Callable[[Transaction], Any]
     future: asyncio.Future[Any]
     files: tuple[int, ...]
+    told: list[Entry] | None
     outcome: Any = None
-    logged: bool = False
+    added: list[Entry] = field(default_factory=list)
     alone: bool = False  # it was part of a transaction that failed
 
 
@@ -64,11 +88,11 @@ class Writer:
         *,
         clock_us: Callable[[], int],
         region: str,
-        on_logged: Callable[[], None],
+        on_logged: Callable[[LogChange], None],
         loop: asyncio.AbstractEventLoop,
         pool: ThreadPoolExecutor,
     ) -> None:
-        """`on_logged` is called when something new in the outbox is on disk."""
+        """`on_logged` is called when a change of the log is on disk, before those who made it are told."""
         self._db = db
         self._region = region
         self._on_logged = on_logged
@@ -91,7 +115,7 @@ class Writer:
         gives rows to: they are the writer's from here on, and removed when the change does not come about.
         """
         future: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.append(_Waiting(change, future, files))
+        self._waiting.append(_Waiting(change, future, files, LOGGED.get()))
         if not self._busy:
             self._busy = True
             self._idle.clear()
@@ -120,17 +144,18 @@ class Writer:
             self._idle.set()
             return
         abandoned: list[int] = []
+        log_change = LogChange()
         try:
             self._db.execute("BEGIN IMMEDIATE")
             for item in group:
-                self._make(item, abandoned)
+                self._make(item, abandoned, log_change)
         except Exception as error:
             self._roll_back()
             self._failed(group, error)
         else:
-            self._commits.put(lambda: self._commit(group, abandoned))
+            self._commits.put(lambda: self._commit(group, abandoned, log_change))
 
-    def _make(self, item: _Waiting, abandoned: list[int]) -> None:
+    def _make(self, item: _Waiting, abandoned: list[int], log_change: LogChange) -> None:
         db = self._db
         transaction = Transaction(db, self._clock_us(), self._region)
         written = db.total_changes()
@@ -142,9 +167,12 @@ class Writer:
             item.outcome = error
             abandoned += item.files
         abandoned += transaction.abandoned
-        item.logged = transaction.logged
+        item.added = transaction.log.added
+        log_change.added += transaction.log.added
+        log_change.struck += transaction.log.struck
+        log_change.afresh = log_change.afresh or transaction.log.afresh
 
-    def _commit(self, group: list[_Waiting], abandoned: list[int]) -> None:
+    def _commit(self, group: list[_Waiting], abandoned: list[int], log_change: LogChange) -> None:
         """On the commit thread."""
         try:
             self._db.execute("COMMIT")
@@ -152,7 +180,7 @@ class Writer:
             self._roll_back()
             self._loop.call_soon_threadsafe(self._failed, group, error)
         else:
-            self._loop.call_soon_threadsafe(self._settle, group, abandoned)
+            self._loop.call_soon_threadsafe(self._settle, group, abandoned, log_change)
 
     def _roll_back(self) -> None:
         with suppress(apsw.Error):  # SQLite may have rolled back by itself
@@ -167,18 +195,20 @@ class Writer:
             self._begin()
             return
         group[0].outcome = unavailable(error)
-        self._settle(group, list(group[0].files))
+        self._settle(group, list(group[0].files), LogChange())
 
-    def _settle(self, group: list[_Waiting], abandoned: list[int]) -> None:
+    def _settle(self, group: list[_Waiting], abandoned: list[int], log_change: LogChange) -> None:
+        if log_change.added or log_change.struck or log_change.afresh:
+            self._on_logged(log_change)
         for item in group:
+            if item.told is not None:
+                item.told += item.added
             if item.future.cancelled():
                 continue
             if isinstance(item.outcome, Exception):
                 item.future.set_exception(item.outcome)
             else:
                 item.future.set_result(item.outcome)
-        if any(item.logged for item in group):
-            self._on_logged()
         free = self._disk.doom(abandoned) if abandoned else None
         if free:
             self._pool.submit(self._disk.remove, free)
