@@ -2,6 +2,8 @@
 
 GET  /-/outbox?seen=N&wait=S           until the log is longer than N: which bucket owes to which, and how long it is
 GET  /-/outbox?bucket=B&destination=D&after=N&limit=M     what B owes to D, in order
+GET  /-/pending                        what is pending, and from then on what is added and what has arrived (`feed`)
+GET  /-/newest?bucket=B&key=K          the stamp of the key's newest version, null where there is none
 POST /-/outbox                         {"done": [N …], "parked": [[N, reason] …]} or {"retry": true}
 GET  /-/owed                           how much every bucket owes to every other, and what was given up
 POST /-/versions?bucket=B              [[key, version, with content] …]: those versions (`document`)
@@ -19,14 +21,14 @@ from urllib.parse import parse_qs
 import orjson
 
 from nearpoint.awsproto import AwsError
-from nearpoint.bucket import outbox, schema
+from nearpoint.bucket import outbox, rows, schema
 from nearpoint.bucket.calls import legal_key
 from nearpoint.bucket.document import Inlet
 from nearpoint.bucket.replicas import Replicas, Wanted, history
-from nearpoint.bucket.settings import replication_rules as rules
+from nearpoint.bucket.settings import replication_rules
 from nearpoint.bucket.store import Store
 from nearpoint.signing import Verified
-from nearpoint.wire.message import Headers, Request, Response
+from nearpoint.wire.message import Headers, Request, Response, StreamBody
 
 PATH = "/-/"  # no bucket can be named `-`
 WAIT_MAX_S = 25.0  # below the 30 s that clients wait for a first byte
@@ -51,6 +53,11 @@ class Internal:
             match request.method, request.path.removeprefix(PATH):
                 case "GET", "outbox":
                     return _json(await self._outbox(query))
+                case "GET", "pending":
+                    body = StreamBody(self._store.feed.follow())
+                    return Response(200, Headers([("Content-Type", "application/x-ndjson")]), body)
+                case "GET", "newest":
+                    return _json(self._newest(query["bucket"], legal_key(query["key"])))
                 case "POST", "outbox":
                     return _json(await self._settle(await self._document(request, verified)))
                 case "GET", "owed":
@@ -69,7 +76,7 @@ class Internal:
                     limit = min(int(query.get("limit", HISTORY_MAX)), HISTORY_MAX)
                     return _json(None, history(self._store, query["bucket"], after, limit))
                 case "GET", "rules":
-                    return _json(rules(self._store.db))
+                    return _json(replication_rules(self._store.db))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise AwsError("InvalidArgument", f"This request cannot be understood: {error!r}") from None
         raise AwsError("MethodNotAllowed")
@@ -81,8 +88,8 @@ class Internal:
         store = self._store
         if "bucket" in query:
             limit = min(int(query.get("limit", ROWS_MAX)), ROWS_MAX)
-            rows = outbox.due(store.db, query["bucket"], query["destination"], int(query.get("after", 0)), limit)
-            return [(row.sequence, row.key.decode(), *row[2:]) for row in rows]
+            due = outbox.due(store.db, query["bucket"], query["destination"], int(query.get("after", 0)), limit)
+            return [(row.sequence, row.key.decode(), *row[2:]) for row in due]
         seen, wait_s = int(query.get("seen", -1)), min(float(query.get("wait", 0)), WAIT_MAX_S)
         if wait_s > 0 and outbox.last(store.db) <= seen:
             await store.log_grows(wait_s)
@@ -96,6 +103,11 @@ class Internal:
         given_up = [(int(sequence), str(reason)) for sequence, reason in told.get("parked", [])]
         await self._store.writer.submit(lambda tx: outbox.settle(tx, done, given_up))
         return {}
+
+    def _newest(self, bucket_name: str, key: bytes) -> Any:
+        bucket = rows.find_bucket(self._store.db, bucket_name)
+        stored = rows.find_current(self._store.db, bucket.id, key)
+        return None if stored is None else [*stored.rank, stored.amended, stored.amended_in]
 
     def _owed(self) -> Any:
         db = schema.open_reader(self._store.metadata_path)
