@@ -337,10 +337,10 @@ class LiveWorld:
             return None
         filler = self._disks[0] / "filler"
         found = os.statvfs(self._disks[0])
-        with filler.open("wb") as file, contextlib.suppress(OSError):
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             os.posix_fallocate(file.fileno(), 0, max(1, found.f_bavail * found.f_frsize))
             while file.write(b"x" * 4096):
-                file.flush()
+                pass
         return filler
 
     # --- what can be waited for

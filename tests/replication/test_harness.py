@@ -75,7 +75,7 @@ class Writer(threading.Thread):
     """Writes keys of its own, and keys that others write too, to a bucket or to the access point."""
 
     def __init__(self, world: Any, region: str, where: str, name: str) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, daemon=True)
         self._s3 = world.s3(region)
         self._region = region
         self._bucket = where
@@ -133,7 +133,7 @@ class Auditor(threading.Thread):
     """Takes COMPLETED at its word: what says so has to be in every other region at once."""
 
     def __init__(self, world: Any, buckets: dict[str, str], writers: list[Writer], seed: int) -> None:
-        super().__init__(name=f"auditor of {seed}")
+        super().__init__(name=f"auditor of {seed}", daemon=True)
         self._buckets = buckets
         self._s3 = {region: world.s3(region) for region in buckets}
         self._writers = writers
@@ -219,9 +219,11 @@ def test_nothing_acknowledged_is_lost_and_the_regions_are_equal(make_live: Calla
     threads: list[Any] = [*writers, auditor]
     for thread in threads:
         thread.start()
-    happened = disturb(world, chance, time.monotonic() + WRITING_S, skewed)
-    for thread in threads:
-        thread.stopping.set()
+    try:
+        happened = disturb(world, chance, time.monotonic() + WRITING_S, skewed)
+    finally:
+        for thread in threads:
+            thread.stopping.set()
     for thread in threads:
         thread.join()
     healed = time.monotonic()
