@@ -9,7 +9,7 @@ from nearpoint.wire.framing import MalformedHeadError
 from nearpoint.wire.http2_fields import MalformedError, check_trailers, encode_response, read_request
 from nearpoint.wire.http2_translate import translate
 from nearpoint.wire.limits import Limits
-from nearpoint.wire.message import BytesBody
+from nearpoint.wire.message import BytesBody, Peer
 
 Fields = list[tuple[bytes, bytes]]
 GET: Fields = [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"h.example"), (b":path", b"/p?q")]
@@ -44,10 +44,11 @@ def test_a_request() -> None:
         (b"x-a", b"\xe9 \t b"),
         (b"te", b"trailers"),
     ]
-    request = head.request(BytesBody(), "https", "10.0.0.1")
+    peer = Peer("10.0.0.1", "https")
+    request = head.request(BytesBody(), peer)
     assert (request.host, request.headers.get("X-A"), request.client_ip) == ("h.example", "\xe9 \t b", "10.0.0.1")
     request.headers.set("accept", "changed")
-    assert head.request(BytesBody(), "https", "").headers.get("accept") == "*/*"
+    assert head.request(BytesBody(), peer).headers.get("accept") == "*/*"
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,8 @@ async def test_a_hit_needs_no_handler(world: Any) -> None:
     assert (await talk.answer()).body == b"hit"
     assert hook.asked == [(b"GET", b"/hit")]
     assert hook.headers == [(b"Host", b"h"), (b"X-Name", b"v")]
-    assert hook.peer == Peer("127.0.0.1", "http")
+    assert hook.peer is not None
+    assert (hook.peer.ip, hook.peer.scheme, hook.peer.protocol, hook.peer.tls) == ("127.0.0.1", "http", "HTTP/1.1", "")
     await talk.say(get("/other"))
     assert (await talk.answer()).body == b"miss /other"
     await talk.say(get("/parts"))

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from nearpoint.wire import framing as wire_framing
-from nearpoint.wire.exchange import Peer, RequestBodyError, ServerExchange
+from nearpoint.wire.exchange import RequestBodyError, ServerExchange, peer_of
 from nearpoint.wire.filebody import FileBody, SpanBody
 from nearpoint.wire.filesend import FileSender, PeerGoneError
 from nearpoint.wire.guard import Fault
 from nearpoint.wire.inbound import InboundBody
 from nearpoint.wire.intake import Intake
 from nearpoint.wire.limits import DISCARD_BYTES_MAX, LINGER_S
-from nearpoint.wire.message import BodyTooLargeError, BytesBody, Headers, Response
+from nearpoint.wire.message import BodyTooLargeError, BytesBody, Headers, Peer, Response
 
 if TYPE_CHECKING:
     from nearpoint.wire.server import Server
@@ -70,9 +70,7 @@ class Connection(Intake):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        name = transport.get_extra_info("peername")
-        ip = name[0] if isinstance(name, tuple) else ""
-        self.peer = Peer(ip, "https" if transport.get_extra_info("sslcontext") is not None else "http")
+        self.peer = peer_of(transport, "HTTP/1.1")
         self._transport.set_write_buffer_limits(high=_WRITE_HIGH_BYTES)
         if not self._server.admit(self):
             self._refuse(Fault(503, "too many connections"))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from nearpoint.wire.guard import Fault
 from nearpoint.wire.inbound import InboundBody
-from nearpoint.wire.message import Body, BytesBody, Headers, Request
+from nearpoint.wire.message import Body, BytesBody, Headers, Peer, Request
 
 _NO_BODY: Body = BytesBody()
 
@@ -35,12 +35,14 @@ class KnownFields(list[tuple[bytes, bytes]]):
         self.memo: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end: address as text (empty on a unix socket) and `http` or `https`."""
-
-    ip: str
-    scheme: str
+def peer_of(transport: asyncio.BaseTransport, protocol: str) -> Peer:
+    """Who is at the other end of an accepted connection."""
+    name = transport.get_extra_info("peername")
+    ip, port = (name[0], name[1]) if isinstance(name, tuple) else ("", 0)
+    secured = transport.get_extra_info("ssl_object")
+    if secured is None:
+        return Peer(ip, "http", port, protocol)
+    return Peer(ip, "https", port, protocol, secured.version() or "", (secured.cipher() or ("",))[0])
 
 
 class ServerExchange:
@@ -87,4 +89,5 @@ class ServerExchange:
             self.body if self.body is not None else _NO_BODY,
             scheme=peer.scheme,
             client_ip=peer.ip,
+            peer=peer,
         )

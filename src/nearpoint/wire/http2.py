@@ -13,7 +13,7 @@ import structlog
 
 from nearpoint.wire import http2_frames as frames
 from nearpoint.wire.connection import default_error
-from nearpoint.wire.exchange import Peer, RequestBodyError
+from nearpoint.wire.exchange import RequestBodyError, peer_of
 from nearpoint.wire.filebody import FileBody
 from nearpoint.wire.http2_core import WRITE_HIGH_BYTES
 from nearpoint.wire.http2_fields import Head, encode_response
@@ -38,9 +38,7 @@ class Http2Connection(Http2Intake):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        name = transport.get_extra_info("peername")
-        ip = name[0] if isinstance(name, tuple) else ""
-        self.peer = Peer(ip, "https" if transport.get_extra_info("sslcontext") is not None else "http")
+        self.peer = peer_of(transport, "HTTP/2.0")
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         admitted = self._server.admit(self)
         limits = self._server.limits
@@ -160,7 +158,7 @@ class Http2Connection(Http2Intake):
     async def _run(self, stream: Stream) -> None:
         try:
             body: Body = stream.body if stream.body is not None else _NO_BODY
-            response = await self._server.handler(stream.head.request(body, self.peer.scheme, self.peer.ip))
+            response = await self._server.handler(stream.head.request(body, self.peer))
             await self._respond(stream, response)
         except asyncio.CancelledError:
             if stream.live:

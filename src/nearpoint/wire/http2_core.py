@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from nearpoint.wire import http2_frames as frames
-from nearpoint.wire.exchange import Peer, RequestBodyError
+from nearpoint.wire.exchange import RequestBodyError
 from nearpoint.wire.http2_fields import Head
 from nearpoint.wire.http2_flow import Sender
 from nearpoint.wire.http2_frames import END_HEADERS, HEADERS, Code, ConnectionFault
@@ -25,6 +25,7 @@ from nearpoint.wire.http2_streams import (
     Stream,
 )
 from nearpoint.wire.limits import LINGER_S
+from nearpoint.wire.message import Peer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

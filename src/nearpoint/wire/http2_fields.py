@@ -13,7 +13,7 @@ from nearpoint.wire.framing import HOP_BY_HOP, MalformedHeadError
 from nearpoint.wire.guard import Fault, tokens, valid_host
 from nearpoint.wire.http2_hpack import Field, encode_field, encode_name, encode_value
 from nearpoint.wire.limits import Limits
-from nearpoint.wire.message import Body, Headers, Request
+from nearpoint.wire.message import Body, Headers, Peer, Request
 
 _NAME = re.compile(rb"[a-z0-9!#$%&'*+.^_`|~-]+")
 _TOKEN = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -61,7 +61,7 @@ class Head:
         self.fault: Fault | None = None
         self._text: list[tuple[str, str]] | None = None
 
-    def request(self, body: Body, scheme: str, client_ip: str) -> Request:
+    def request(self, body: Body, peer: Peer) -> Request:
         """The request for a handler."""
         if self._text is None:
             self._text = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.fields]
@@ -70,8 +70,9 @@ class Head:
             self.target.decode("latin-1"),
             Headers(self._text),
             body,
-            scheme=scheme,
-            client_ip=client_ip,
+            scheme=peer.scheme,
+            client_ip=peer.ip,
+            peer=peer,
         )
 
 

@@ -6,6 +6,7 @@ Text of the wire is latin-1 `str` throughout, which loses no byte: what arrived 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -176,14 +177,30 @@ async def read_all(body: Body, limit_bytes: int) -> bytes:
     return b"".join(parts)
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of a connection: address as text (empty on a unix socket), `http` or `https`, port.
+
+    `protocol` is `HTTP/1.1` or `HTTP/2.0`; `tls` and `cipher` are what TLS has agreed on, in OpenSSL's words.
+    """
+
+    ip: str
+    scheme: str
+    port: int = 0
+    protocol: str = "HTTP/1.1"
+    tls: str = ""
+    cipher: str = ""
+
+
 class Request:
     """A request as received or to be sent.
 
     `target` is the origin form exactly as on the wire (`/path?query`, percent-encoding untouched); `scheme` is
-    `http` or `https`; `client_ip` is the peer's address as text, empty for a request made here.
+    `http` or `https`; `client_ip` is the peer's address as text, empty for a request made here. `peer` is known of a
+    request that a server has received, and of no copy.
     """
 
-    __slots__ = ("body", "client_ip", "headers", "method", "scheme", "target")
+    __slots__ = ("body", "client_ip", "headers", "method", "peer", "scheme", "target")
 
     def __init__(
         self,
@@ -194,6 +211,7 @@ class Request:
         *,
         scheme: str = "http",
         client_ip: str = "",
+        peer: Peer | None = None,
     ) -> None:
         self.method = method
         self.target = target
@@ -201,6 +219,7 @@ class Request:
         self.body: Body = BytesBody(body) if isinstance(body, bytes) else body
         self.scheme = scheme
         self.client_ip = client_ip
+        self.peer = peer
 
     @property
     def path(self) -> str:

@@ -16,11 +16,11 @@ from typing import Protocol
 
 from nearpoint.wire.connection import Connection, default_error
 from nearpoint.wire.dates import http_date
-from nearpoint.wire.exchange import Peer, RequestBodyError
+from nearpoint.wire.exchange import RequestBodyError
 from nearpoint.wire.filebody import FileBody
 from nearpoint.wire.http2_negotiate import Negotiated
 from nearpoint.wire.limits import Limits
-from nearpoint.wire.message import Exchange, Response
+from nearpoint.wire.message import Exchange, Peer, Response
 from nearpoint.wire.ticker import Ticker
 
 __all__ = ["Instant", "Peer", "RequestBodyError", "Server"]
