@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,20 @@ class Watcher:
 def watcher() -> Callable[..., Watcher]:
     """`watcher(agrees=False)`: a Reporter that remembers."""
     return Watcher
+
+
+@pytest.fixture(scope="session")
+def lint() -> Callable[[Path], str]:
+    """`lint(template)`: what cfn-lint says of it, informational checks included; nothing, best of all."""
+
+    def run(template: Path) -> str:
+        command = [Path(sys.executable).with_name("cfn-lint"), "--regions", "us-east-1", "--include-checks", "I"]
+        ran = subprocess.run(
+            [*command, "--", template], capture_output=True, text=True, check=False, timeout=100, cwd=template.parent
+        )
+        return ran.stdout + ran.stderr
+
+    return run
 
 
 TRUST = {

@@ -11,7 +11,7 @@ in several regions. So they stand in `Metadata.Nearpoint.BucketSettings`, by par
       ReplicationRules: […]                             # PutBucketReplication; in the place of deploy's
       Tags: {key: value}
 
-`${Parameter}` in a text is the value of that parameter, `${AWS::AccountId}` the account.
+`{Parameter}` in a text is the value of that parameter, `{AWS::AccountId}` the account.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ POLICY, REPLICATION, TAGS = "PolicyStatements", "ReplicationRules", "Tags"
 SETTINGS = frozenset((LIFECYCLE, ENCRYPTION, CORS, POLICY, REPLICATION, TAGS))
 ACCOUNT = "AWS::AccountId"
 ABORT_UPLOADS_DAYS = 7
-_PLACEHOLDER = re.compile(r"\$\{([A-Za-z0-9:]+)\}")
+_PLACEHOLDER = re.compile(r"(?<!\$)\{([A-Za-z0-9:]+)\}")
 
 DEFAULT_ENCRYPTION: Mapping[str, Any] = {
     "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": True}]

@@ -355,6 +355,36 @@ def delete(
     )  # fmt: skip
 
 
+@app.command(
+    name="import",
+    epilog="Examples:  [bold]nearpoint import --distribution E1A2B3C4D5E6F7[/]"
+    "   [bold]nearpoint import --distribution E1A2B3C4D5E6F7 --target aws --output app/template.yaml[/]",
+)
+def import_(
+    distribution: Annotated[str, typer.Option(metavar="ID", help="The distribution's id.")],
+    access_point: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Its name, alias or ARN; by default the one that an origin leads to."),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The template; functions go beside it.")
+    ] = Path("template.yaml"),
+    target: Target = "local",
+    profile: Profile = None,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Write the template that makes an existing distribution and access point once more, for `nearpoint deploy`."""
+    from nearpoint.cli import import_ as module
+
+    raise typer.Exit(
+        module.command(
+            distribution=distribution, access_point=access_point, output=output, target=target, profile=profile,
+            data=data, as_json=as_json,
+        )
+    )  # fmt: skip
+
+
 replication = typer.Typer(
     help="Copying between the regions of an access point.",
     epilog="Examples:  [bold]nearpoint replication enable my-point[/]   [bold]nearpoint replication status --watch[/]",
