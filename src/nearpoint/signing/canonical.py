@@ -110,11 +110,16 @@ def header_value(value: str) -> str:
     return value
 
 
-def canonical_request(method: str, path: str, query: str, fields: list[tuple[str, str]], payload_hash: str) -> str:
-    """From parts that are canonical already; `fields` sorted, names in lower case."""
+def signed_part(fields: Iterable[tuple[str, str]], payload_hash: str) -> str:
+    """What a canonical request says of header fields and body; `fields` sorted, clean, names in lower case."""
     lines = "".join([f"{name}:{value}\n" for name, value in fields])
     names = ";".join([name for name, _ in fields])
-    return f"{method}\n{path}\n{query}\n{lines}\n{names}\n{payload_hash}"
+    return f"{lines}\n{names}\n{payload_hash}"
+
+
+def canonical_request(method: str, path: str, query: str, signed: str) -> str:
+    """From parts that are canonical already; `signed` is a `signed_part`."""
+    return f"{method}\n{path}\n{query}\n{signed}"
 
 
 def string_to_sign(algorithm: str, timestamp: str, scope: str, request: str) -> str:

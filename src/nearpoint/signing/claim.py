@@ -13,6 +13,7 @@ from nearpoint.signing.regionset import is_region_set
 from nearpoint.signing.sign import EXPIRES_S_MAX
 from nearpoint.signing.values import (
     ECDSA_ALGORITHM,
+    EMPTY_SHA256,
     HMAC_ALGORITHM,
     PAYLOAD_WORDS,
     S3_SERVICES,
@@ -23,7 +24,7 @@ from nearpoint.signing.values import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from nearpoint.signing.values import Message
 
@@ -44,6 +45,8 @@ _AT_MOST_ONCE = frozenset(
 )
 _OF_QUERY_FORM = frozenset({"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"})
 _HEX = frozenset("0123456789abcdef")
+# What x-amz-content-sha256 says where it is not the digest of a body.
+_USUAL_HASHES = PAYLOAD_WORDS | {EMPTY_SHA256}
 
 
 def _header_malformed(why: str) -> SignatureError:
@@ -65,7 +68,7 @@ def _no_sigv2() -> SignatureError:
     )
 
 
-def _index(message: Message) -> dict[str, list[str]]:
+def _check_size(message: Message) -> None:
     if len(message.headers) > HEADER_COUNT_MAX or (
         sum([len(name) + len(value) for name, value in message.headers]) > HEADER_BYTES_MAX
     ):
@@ -75,19 +78,19 @@ def _index(message: Message) -> dict[str, list[str]]:
         )
     if len(message.query) > QUERY_BYTES_MAX:
         raise SignatureError("InvalidURI", "Couldn't parse the specified URI.")
-    headers: dict[str, list[str]] = {}
-    for name, value in message.headers:
-        lowered = name.lower()
-        if lowered not in headers:
-            headers[lowered] = [value]
-        elif lowered in _AT_MOST_ONCE:
-            raise _invalid_argument(f"The {lowered} header may be given only once.", lowered)
-        else:
-            headers[lowered].append(value)
+
+
+def _by_name(message: Message) -> Mapping[str, Sequence[str]]:
+    """The header fields by name in lower case. Raises SignatureError when one that decides stands there twice."""
+    headers = message.by_name
+    if len(headers) != len(message.headers):
+        for name, values in headers.items():
+            if len(values) > 1 and name in _AT_MOST_ONCE:
+                raise _invalid_argument(f"The {name} header may be given only once.", name)
     return headers
 
 
-def _first(headers: Mapping[str, list[str]], name: str) -> str | None:
+def _first(headers: Mapping[str, Sequence[str]], name: str) -> str | None:
     values = headers.get(name)
     return values[0].strip(" \t") if values else None
 
@@ -119,7 +122,7 @@ def _parse_http_date(text: str) -> datetime | None:
     return parse_timestamp(f"{parts[3]}{month:02d}{parts[1]}T{parts[4].replace(':', '')}Z")
 
 
-def _signed_at(headers: Mapping[str, list[str]]) -> datetime:
+def _signed_at(headers: Mapping[str, Sequence[str]]) -> datetime:
     date = _first(headers, "x-amz-date")
     signed_at = None
     if date is not None:
@@ -198,7 +201,7 @@ def _payload_hash(stated: str | None, service: str, *, in_query: bool) -> str:
             "InvalidRequest",
             "Missing required header for this request: x-amz-content-sha256",
         )
-    if stated in PAYLOAD_WORDS or (len(stated) == 64 and _HEX.issuperset(stated)):
+    if stated in _USUAL_HASHES or (len(stated) == 64 and _HEX.issuperset(stated)):
         return stated
     raise _invalid_argument(
         "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, "
@@ -209,8 +212,34 @@ def _payload_hash(stated: str | None, service: str, *, in_query: bool) -> str:
     )
 
 
-def _from_header(authorization: str, headers: Mapping[str, list[str]]) -> Claim:
-    algorithm, _, rest = authorization.strip(" ").partition(" ")
+class _Authorization:
+    """What an Authorization field says."""
+
+    __slots__ = ("credential", "names", "signature", "v4a")
+
+    def __init__(self, *, v4a: bool, credential: str, names: tuple[str, ...] | None, signature: str) -> None:
+        self.v4a = v4a
+        self.credential = credential
+        self.names = names
+        self.signature = signature
+
+
+def _authorization(text: str) -> tuple[_Authorization, str]:
+    """The field taken apart, and the signature, which is the only part that a client never says twice."""
+    before, _, signature = text.partition("Signature=")
+    if len(before) > 2 * _REMEMBERED_CHARACTERS or not signature.strip(" ") or "," in signature:
+        found = _read_authorization(text)
+        return found, found.signature
+    return _remembered_authorization(before), signature.strip(" ")
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _remembered_authorization(before: str) -> _Authorization:
+    return _read_authorization(f"{before}Signature=any")
+
+
+def _read_authorization(text: str) -> _Authorization:
+    algorithm, _, rest = text.strip(" ").partition(" ")
     if algorithm == "AWS":
         raise _no_sigv2()
     if algorithm not in {HMAC_ALGORITHM, ECDSA_ALGORITHM}:
@@ -227,11 +256,22 @@ def _from_header(authorization: str, headers: Mapping[str, list[str]]) -> Claim:
     for name in ("Credential", "SignedHeaders", "Signature"):
         if not parts.get(name):
             raise _header_malformed(f"missing {name}.")
+    return _Authorization(
+        v4a=v4a,
+        credential=parts["Credential"],
+        names=_names(parts["SignedHeaders"]),
+        signature=parts["Signature"],
+    )
+
+
+def _from_header(authorization: str, headers: Mapping[str, Sequence[str]]) -> Claim:
+    stated, signature = _authorization(authorization)
+    v4a = stated.v4a
     signed_at = _signed_at(headers)
-    scope = _scope(parts["Credential"], v4a=v4a, signed_at=signed_at)
+    scope = _scope(stated.credential, v4a=v4a, signed_at=signed_at)
     if scope.problem is not None:
         raise _header_malformed(scope.problem)
-    names = _names(parts["SignedHeaders"])
+    names = stated.names
     if names is None:
         raise _header_malformed("the SignedHeaders are mal-formed.")
     region_set = None
@@ -243,7 +283,7 @@ def _from_header(authorization: str, headers: Mapping[str, list[str]]) -> Claim:
                 "Your request was missing a required header",
                 {"MissingHeaderName": "x-amz-region-set"},
             )
-        if not is_region_set(region_set):
+        if region_set != "*" and not is_region_set(region_set):
             raise _header_malformed("the region set is mal-formed.")
     return Claim(
         algorithm="v4a" if v4a else "v4",
@@ -256,12 +296,12 @@ def _from_header(authorization: str, headers: Mapping[str, list[str]]) -> Claim:
         signed_at=signed_at,
         expires_s=None,
         signed_headers=names,
-        signature=parts["Signature"],
+        signature=signature,
         payload_hash=_payload_hash(_first(headers, "x-amz-content-sha256"), scope.service, in_query=False),
     )
 
 
-def _from_query(parameters: list[tuple[str, str]], headers: Mapping[str, list[str]]) -> Claim:
+def _from_query(parameters: list[tuple[str, str]], headers: Mapping[str, Sequence[str]]) -> Claim:
     given: dict[str, str] = {}
     for name, value in parameters:
         if name.startswith("X-Amz-"):
@@ -334,8 +374,11 @@ def read_claim(message: Message) -> Claim | None:
     InvalidArgument (two mechanisms, an unknown one, a bad x-amz-content-sha256), MissingSecurityHeader,
     RequestHeaderSectionTooLarge, InvalidURI.
     """
-    headers = _index(message)
+    _check_size(message)
+    headers = _by_name(message)
     authorization = _first(headers, "authorization")
+    if authorization is not None and not message.query:
+        return _from_header(authorization, headers)
     parameters: list[tuple[str, str]] = []
     if message.query:
         parameters = [

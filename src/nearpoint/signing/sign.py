@@ -22,10 +22,14 @@ from nearpoint.signing.values import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
+    from typing import Final
 
     from nearpoint.signing.values import Credentials, Message
 
+# Messages that differ in path and query alone share the rest of what is signed; so many kinds of them in one second.
+_KNOWN_MAX = 64
 EXPIRES_S_MAX = 604_800  # a week (S3 API Reference, "Authenticating requests: using query parameters")
 
 # What a proxy, a load balancer or CloudFront changes on the way; signing these breaks signatures now and then.
@@ -59,9 +63,9 @@ def _timestamp(now: datetime) -> str:
     return canonical.timestamp(now.replace(microsecond=0))
 
 
-def _fields(message: Message) -> dict[str, str]:
+def _fields(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
     fields: dict[str, str] = {}
-    for name, value in message.headers:
+    for name, value in headers:
         lowered = name.lower()
         if lowered in _NOT_SIGNED:
             continue
@@ -75,7 +79,18 @@ def _fields(message: Message) -> dict[str, str]:
 class _Signer:
     """Whose signature, for where and when: what SigV4 and SigV4A do differently. `region` is None for SigV4A."""
 
-    __slots__ = ("_credentials", "_key", "_region", "algorithm", "credential", "extra", "scope", "service", "timestamp")
+    __slots__ = (
+        "_credentials",
+        "_key",
+        "_known",
+        "_region",
+        "algorithm",
+        "credential",
+        "extra",
+        "scope",
+        "service",
+        "timestamp",
+    )
 
     def __init__(
         self,
@@ -89,6 +104,7 @@ class _Signer:
         self._credentials = credentials
         self._region = region
         self._key: bytes | None = None
+        self._known: dict[tuple[tuple[tuple[str, str], ...], str], _SignedHeaders] = {}
         self.service = service
         self.timestamp = _timestamp(now)
         self.extra: list[tuple[str, str]] = []
@@ -106,6 +122,31 @@ class _Signer:
         if credentials.session_token is not None:
             self.extra.append(("X-Amz-Security-Token", credentials.session_token))
 
+    def headers(self, headers: Sequence[tuple[str, str]], payload_hash: str) -> _SignedHeaders:
+        """What goes before and behind the signature of a message with these headers."""
+        key = (tuple(headers), payload_hash)
+        found = self._known.get(key)
+        if found is None:
+            found = self._make_headers(headers, payload_hash)
+            if len(self._known) < _KNOWN_MAX:
+                self._known[key] = found
+        return found
+
+    def _make_headers(self, headers: Sequence[tuple[str, str]], payload_hash: str) -> _SignedHeaders:
+        added = [("X-Amz-Date", self.timestamp), *self.extra]
+        if self.service in S3_SERVICES:
+            added.append(("X-Amz-Content-Sha256", payload_hash))
+        fields = _fields(headers)
+        for name, value in added:
+            fields[name.lower()] = value
+        ordered = sorted(fields.items())
+        names = ";".join([name for name, _ in ordered])
+        return _SignedHeaders(
+            added=added,
+            signed=canonical.signed_part(ordered, payload_hash),
+            authorization=f"{self.algorithm} Credential={self.credential}, SignedHeaders={names}, Signature=",
+        )
+
     def sign(self, text: str) -> str:
         who = self._credentials
         if self._region is None:
@@ -117,35 +158,36 @@ class _Signer:
         return hmac.digest(key, text.encode("latin-1"), "sha256").hex()
 
 
-def _checkpoints(
-    message: Message, query: str, signer: _Signer, ordered: list[tuple[str, str]], payload_hash: str
-) -> tuple[str, str, str]:
+class _SignedHeaders:
+    """The header form but for the path, the query and the signature: `added` and `authorization` go into the request,
+    `signed` into the canonical request."""
+
+    __slots__ = ("added", "authorization", "signed")
+
+    def __init__(self, *, added: list[tuple[str, str]], signed: str, authorization: str) -> None:
+        self.added: Final = added
+        self.signed: Final = signed
+        self.authorization: Final = authorization
+
+
+def _checkpoints(message: Message, query: str, signer: _Signer, signed: str) -> tuple[str, str, str]:
     of_path = canonical.path_of_s3 if signer.service in S3_SERVICES else canonical.path_of_others
     request = canonical.canonical_request(
         message.method,
         of_path(message.path),
         canonical.query_of(canonical.query_parameters(query)) if query else "",
-        ordered,
-        payload_hash,
+        signed,
     )
     text = canonical.string_to_sign(signer.algorithm, signer.timestamp, signer.scope, request)
     return request, text, signer.sign(text)
 
 
 def _in_headers(message: Message, signer: _Signer, payload_hash: str) -> Inspection:
-    added = [("X-Amz-Date", signer.timestamp), *signer.extra]
-    if signer.service in S3_SERVICES:
-        added.append(("X-Amz-Content-Sha256", payload_hash))
-    fields = _fields(message)
-    for name, value in added:
-        fields[name.lower()] = value
-    ordered = sorted(fields.items())
-    request, text, signature = _checkpoints(message, message.query, signer, ordered, payload_hash)
-    names = ";".join([name for name, _ in ordered])
-    authorization = f"{signer.algorithm} Credential={signer.credential}, SignedHeaders={names}, Signature={signature}"
-    added.append(("Authorization", authorization))
+    about = signer.headers(message.headers, payload_hash)
+    request, text, signature = _checkpoints(message, message.query, signer, about.signed)
+    headers = [*about.added, ("Authorization", about.authorization + signature)]
     return Inspection(
-        canonical_request=request, string_to_sign=text, signature=signature, headers=added, query=message.query
+        canonical_request=request, string_to_sign=text, signature=signature, headers=headers, query=message.query
     )
 
 
@@ -154,7 +196,7 @@ def _in_query(message: Message, signer: _Signer, payload_hash: str | None, expir
         raise ValueError(f"expires_s must be 1 to {EXPIRES_S_MAX}, not {expires_s}")
     if payload_hash is None:
         payload_hash = UNSIGNED_PAYLOAD if signer.service in S3_SERVICES else EMPTY_SHA256
-    ordered = sorted(_fields(message).items())
+    ordered = sorted(_fields(message.headers).items())
     added = [
         ("X-Amz-Algorithm", signer.algorithm),
         ("X-Amz-Credential", signer.credential),
@@ -165,7 +207,8 @@ def _in_query(message: Message, signer: _Signer, payload_hash: str | None, expir
     ]
     extra = "&".join([f"{name}={canonical.encode(value.encode('latin-1'))}" for name, value in added])
     query = f"{message.query}&{extra}" if message.query else extra
-    request, text, signature = _checkpoints(message, query, signer, ordered, payload_hash)
+    signed = canonical.signed_part(ordered, payload_hash)
+    request, text, signature = _checkpoints(message, query, signer, signed)
     return Inspection(
         canonical_request=request,
         string_to_sign=text,

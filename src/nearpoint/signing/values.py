@@ -47,7 +47,7 @@ class Value:
     _hidden: frozenset[str] = frozenset()
 
     def _fields(self) -> tuple[object, ...]:
-        return tuple(getattr(self, name) for name in self.__slots__)
+        return tuple(getattr(self, name) for name in self.__slots__ if name[0] != "_")
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and self._fields() == other._fields()
@@ -56,7 +56,8 @@ class Value:
         return hash(self._fields())
 
     def __repr__(self) -> str:
-        shown = (f"{name}={'…' if name in self._hidden else repr(getattr(self, name))}" for name in self.__slots__)
+        names = (name for name in self.__slots__ if name[0] != "_")
+        shown = (f"{name}={'…' if name in self._hidden else repr(getattr(self, name))}" for name in names)
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
@@ -76,16 +77,34 @@ class Message(Value):
     """The part of a request that a signature covers, as it is on the wire (latin-1 text).
 
     `path` and `query` are percent-encoded and stand without the `?` between them; `headers` are (name, value) pairs
-    in any case and order.
+    in any case and order. `by_name` holds the same fields' values by name in lower case, where the caller has them.
     """
 
-    __slots__ = ("headers", "method", "path", "query")
+    __slots__ = ("_by_name", "headers", "method", "path", "query")
 
-    def __init__(self, method: str, path: str, query: str, headers: Sequence[tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: Sequence[tuple[str, str]],
+        by_name: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self.method: Final = method
         self.path: Final = path
         self.query: Final = query
         self.headers: Final = headers
+        self._by_name = by_name
+
+    @property
+    def by_name(self) -> Mapping[str, Sequence[str]]:
+        """The values of each header field in order, by its name in lower case."""
+        if self._by_name is None:
+            found: dict[str, list[str]] = {}
+            for name, value in self.headers:
+                found.setdefault(name.lower(), []).append(value)
+            self._by_name = found
+        return self._by_name
 
 
 class Inspection(Value):

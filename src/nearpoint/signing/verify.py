@@ -22,6 +22,7 @@ from nearpoint.signing.values import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from nearpoint.signing.values import Claim, Message
@@ -91,31 +92,32 @@ def _check_time(claim: Claim, now: datetime) -> None:
 
 def _signed_fields(claim: Claim, message: Message) -> list[tuple[str, str]]:
     """The fields that the signature covers, sorted. Raises SignatureError when one that must be signed is not."""
-    values: dict[str, str | None] = dict.fromkeys(claim.signed_headers)
-    missing = set() if "host" in values else {"host"}
-    for name, value in message.headers:
-        lowered = name.lower()
-        if lowered in values:
-            before = values[lowered]
-            clean = canonical.header_value(value)
-            values[lowered] = clean if before is None else f"{before},{clean}"
-            continue
-        if not lowered.startswith("x-amz-") and lowered != "content-md5":
+    values = message.by_name
+    signed = claim.signed_headers
+    missing = set() if "host" in signed else {"host"}
+    for name in values:
+        if name in signed or not (name.startswith("x-amz-") or name == "content-md5"):
             continue
         # S3 takes a presigned request's unsigned x-amz-content-sha256 for the payload hash, so the signature fails by
         # itself; other services let a session token be added after signing (IAM User Guide).
-        if lowered == "x-amz-content-sha256" and claim.form == "query":
+        if name == "x-amz-content-sha256" and claim.form == "query":
             continue
-        if lowered == "x-amz-security-token" and claim.service not in S3_SERVICES:
+        if name == "x-amz-security-token" and claim.service not in S3_SERVICES:
             continue
-        missing.add(lowered)
+        missing.add(name)
     if missing:
         raise SignatureError(
             "AccessDenied",
             "There were headers present in the request which were not signed",
             {"HeadersNotSigned": ", ".join(sorted(missing))},
         )
-    return [(name, values[name] or "") for name in sorted(values)]
+    return [(name, _joined(values.get(name, ()))) for name in sorted(signed)]
+
+
+def _joined(values: Sequence[str]) -> str:
+    if len(values) == 1:
+        return canonical.header_value(values[0])
+    return ",".join([canonical.header_value(value) for value in values])
 
 
 def _paths_and_queries(claim: Claim, message: Message) -> list[tuple[str, str]]:
@@ -185,9 +187,10 @@ def verify(
         algorithm, scope = HMAC_ALGORITHM, f"{day}/{claim.region}/{claim.service}/aws4_request"
         key = keys.v4_key(secret_key, day, claim.region, claim.service)
     signature = signature_octets(claim.signature)
+    signed = canonical.signed_part(fields, stated)
     checkpoints: list[tuple[str, str]] = []
     for path, query in _paths_and_queries(claim, message):
-        request = canonical.canonical_request(message.method, path, query, fields, stated)
+        request = canonical.canonical_request(message.method, path, query, signed)
         text = canonical.string_to_sign(algorithm, timestamp, scope, request)
         checkpoints.append((request, text))
         octets = text.encode("latin-1")
