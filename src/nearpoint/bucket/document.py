@@ -24,13 +24,14 @@ _HEAD = struct.Struct(">II")
 class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything about a version but its content: the columns of its row (`schema`), `head` as latin-1 text.
 
-    `missing`: the store that was asked has no such version, and nothing else is said. `parts` are the sizes of its
-    parts where it was uploaded in parts. `content`: the content follows.
+    `missing`: the store that was asked has no such version, and nothing else is said; `problem`: why it cannot give it.
+    `parts` are the sizes of its parts where it was uploaded in parts. `content`: the content follows.
     """
 
     key: str
     version: str
     missing: bool = False
+    problem: str = ""
     content: bool = False
     time_us: int = 0
     origin: str = ""
