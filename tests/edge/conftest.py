@@ -97,7 +97,13 @@ class Stage:
         return int(sock.getsockname()[1])
 
     async def open(
-        self, *distributions: Distribution, fetch: Any = None, functions: Any = None, store: Any = None, **bounds: Any
+        self,
+        *distributions: Distribution,
+        fetch: Any = None,
+        functions: Any = None,
+        store: Any = None,
+        access_log: Any = None,
+        **bounds: Any,
     ) -> Edge:
         """Put an edge in front of the origin; the stand-alone distribution when none is given."""
         self.edge = Edge(
@@ -107,6 +113,7 @@ class Stage:
             bounds=Bounds(**bounds),
             store=store,
             clock=self.clock,
+            access_log=access_log,
         )
         if distributions:
             self.edge.load(distributions)

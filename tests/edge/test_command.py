@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from nearpoint.edge.accesslog import FIELDS
+from nearpoint.edge.logline import FIELDS
 from nearpoint.edge.standalone import OriginUrl
 from nearpoint.wire.listen import parse_listen
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nearpoint.cli.workers import WORKERS_MAX, Sockets, close_all, open_sockets, run_workers
 from nearpoint.edge.bounds import Bounds
+from nearpoint.edge.logfile import Rotation
 from nearpoint.edge.standalone import Listening, OriginUrl, Service, serve
 from nearpoint.edge.store import lifetime
 from nearpoint.telemetry import logs
@@ -26,6 +27,9 @@ def run_edge(
     workers: int = 1,
     cache_mb: int = 256,
     access_log: str | None = None,
+    access_log_mb: int = 256,
+    access_log_hours: float = 24,
+    access_log_keep: int = 30,
     cache_dir: Path | None = None,
     cache_gb: float = 1.0,
     admin: str | None = None,
@@ -46,6 +50,8 @@ def run_edge(
             raise ValueError(f"a cache of {cache_mb} MB: at least 1")
         if not 0.01 <= cache_gb <= 1_000_000:
             raise ValueError(f"a cache of {cache_gb} GB on disk: between 0.01 and 1,000,000")
+        if access_log_mb < 0 or access_log_hours < 0 or access_log_keep < 0:
+            raise ValueError("--access-log-mb, -hours and -keep: 0 (no bound) or more")
         if len(tls_certs) != len(tls_keys):
             raise ValueError("each --tls-cert needs its --tls-key, in the same order")
         tls = tuple(zip(tls_certs, tls_keys, strict=True))
@@ -79,7 +85,10 @@ def run_edge(
             bounds=Bounds(cache_bytes_max=cache_mb * 1_048_576 // workers),
             workers=workers,
             metrics_dir=Path(folder),
-            log_path=access_log,
+            log_path=Path(access_log) if access_log is not None else None,
+            rotation=Rotation(
+                bytes_max=access_log_mb * 1_048_576, age_s_max=access_log_hours * 3600, kept_max=access_log_keep
+            ),
             cache_dir=cache_dir,
             cache_bytes=int(cache_gb * 1_073_741_824),
             tls=tls,

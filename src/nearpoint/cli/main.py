@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from nearpoint import __version__
+from nearpoint.cli import replication_words
 
 app = typer.Typer(
     help="One global endpoint in front of S3 buckets in many regions, on this machine.",
@@ -160,6 +161,15 @@ def edge(
     access_log: Annotated[
         str | None, typer.Option(metavar="FILE", help="Write CloudFront's standard log lines there.")
     ] = None,
+    access_log_mb: Annotated[
+        int, typer.Option(min=0, metavar="MB", help="Put the log away and compress it when it is so large; 0: never.")
+    ] = 256,
+    access_log_hours: Annotated[
+        float, typer.Option(min=0, metavar="HOURS", help="Put the log away when it is so old; 0: never.")
+    ] = 24,
+    access_log_keep: Annotated[
+        int, typer.Option(min=0, metavar="N", help="How many compressed logs are kept; 0: all.")
+    ] = 30,
     cache_dir: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Keep answers there, for all workers and over restarts.")
     ] = None,
@@ -185,6 +195,9 @@ def edge(
             workers=workers,
             cache_mb=cache_mb,
             access_log=access_log,
+            access_log_mb=access_log_mb,
+            access_log_hours=access_log_hours,
+            access_log_keep=access_log_keep,
             cache_dir=cache_dir,
             cache_gb=cache_gb,
             admin=admin,
@@ -385,62 +398,7 @@ def import_(
     )  # fmt: skip
 
 
-replication = typer.Typer(
-    help="Copying between the regions of an access point.",
-    epilog="Examples:  [bold]nearpoint replication enable my-point[/]   [bold]nearpoint replication status --watch[/]",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-)
-app.add_typer(replication, name="replication")
-
-
-@replication.command(name="enable", epilog="Example:  [bold]nearpoint replication enable my-point[/]")
-def replication_enable(
-    access_point: Annotated[str, typer.Argument(help="Its name, alias or ARN.")],
-    data: Data = DATA,
-    as_json: Json = False,
-) -> None:
-    """Keep versions in all buckets of an access point, and copy every write to all others."""
-    from nearpoint.cli import replication as module
-
-    module.enable(data=data, access_point=access_point, as_json=as_json)
-
-
-@replication.command(
-    name="status",
-    epilog="Examples:  [bold]nearpoint replication status --watch[/]   [bold]nearpoint replication status --json[/]",
-)
-def replication_status(
-    data: Data = DATA,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, until Ctrl-C.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Show what is pending between which buckets, how long copies take, and what was given up and why."""
-    from nearpoint.cli import replication as module
-
-    module.status(data=data, watch=watch, as_json=as_json)
-
-
-@replication.command(name="retry", epilog="Example:  [bold]nearpoint replication retry[/]")
-def replication_retry(data: Data = DATA, as_json: Json = False) -> None:
-    """Try again what was given up."""
-    from nearpoint.cli import replication as module
-
-    module.retry(data=data, as_json=as_json)
-
-
-@app.command(epilog="Examples:  [bold]nearpoint reconcile --check[/]   [bold]nearpoint reconcile --json[/]")
-def reconcile(
-    data: Data = DATA,
-    check: Annotated[
-        bool, typer.Option("--check", help="Only say what differs; exit code 1 when something does.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Compare the regions' buckets version by version, and bring each what it lacks by its rules."""
-    from nearpoint.cli import reconcile as module
-
-    raise typer.Exit(module.command(data=data, check=check, as_json=as_json))
+replication_words.register(app)
 
 
 def run() -> None:

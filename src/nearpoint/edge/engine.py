@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 
+from nearpoint.edge.accesslog import AccessLog
 from nearpoint.edge.answers import dress, result_word
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.cache import MemoryCache
@@ -30,7 +31,7 @@ from nearpoint.edge.config import Distribution
 from nearpoint.edge.deliver import from_entry, from_fill, viewer_bytes, viewer_response
 from nearpoint.edge.entry import Entry, Parts
 from nearpoint.edge.gate import refuse
-from nearpoint.edge.hot import HotPaths, LogHit, hot_names
+from nearpoint.edge.hot import HotPaths, hot_names
 from nearpoint.edge.ids import request_ids
 from nearpoint.edge.invalidation import Invalidation
 from nearpoint.edge.metrics import EdgeMetrics
@@ -50,15 +51,12 @@ from nearpoint.wire.server import Instant
 
 POLL_S = 0.1  # how soon an invalidation reaches the other workers
 
-# now, when the request began, the request, its answer, its id
-LogAnswer = Callable[[float, float, Request, Answer, str], None]
-
 
 class Edge:
     """One location's edge. `pop` is what X-Amz-Cf-Pop says, as in `FRA56-P1`.
 
     `load` gives it distributions and invalidations; `handle` serves any request; `instant(scheme)` is the server's hook
-    for fresh hits. `log_hit` is called for each request that the hook answers, `log_answer` for every other.
+    for fresh hits.
     """
 
     def __init__(
@@ -75,8 +73,7 @@ class Edge:
         metrics: EdgeMetrics | None = None,
         clock: Callable[[], float] = time.time,
         random_bytes: Callable[[int], bytes] = os.urandom,
-        log_hit: LogHit | None = None,
-        log_answer: LogAnswer | None = None,
+        access_log: AccessLog | None = None,
     ) -> None:
         self.bounds = bounds if bounds is not None else Bounds()
         self.pop = pop
@@ -86,7 +83,7 @@ class Edge:
         self._clock = clock
         self._random_bytes = random_bytes
         self._ids = request_ids(random_bytes)
-        self._log_answer = log_answer
+        self._access_log = access_log
         self.metrics = metrics if metrics is not None else EdgeMetrics()
         self.cache = MemoryCache(self.bounds.cache_bytes_max)
         self.tiers = Tiers(self.cache, store)
@@ -95,7 +92,7 @@ class Edge:
             ids=self._ids,
             pop=pop,
             values=self.metrics.registry.values,
-            log=log_hit,
+            log=access_log.hit if access_log is not None else None,
             used=self.tiers.used if store is not None else None,
         )
         self.cache.on_drop = self._hot.forget
@@ -189,8 +186,9 @@ class Edge:
             answer = visit
         self.results[answer.result] = self.results.get(answer.result, 0) + 1
         self._count(visit if isinstance(visit, Visit) else None, answer)
-        if self._log_answer is not None:
-            self._log_answer(self._clock(), started_at, request, answer, request_id)
+        if self._access_log is not None:
+            of = visit.distribution.id if isinstance(visit, Visit) else None
+            answer.body = self._access_log.answer(started_at, request, answer, request_id, of)
         return viewer_response(answer, request_id=request_id, pop=self.pop)
 
     async def shield(self, request: Request) -> Response:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from nearpoint.edge.accesslog import AccessLog
+from nearpoint.edge.accesslog import AccessLog, Logged
 from nearpoint.edge.blob import descriptors_max
 from nearpoint.edge.bounds import Bounds
-from nearpoint.edge.config import standalone_distribution
+from nearpoint.edge.config import Distribution, standalone_distribution
 from nearpoint.edge.engine import Edge
 from nearpoint.edge.errors import error_page, redirect_to_https
+from nearpoint.edge.logfile import LogFile, Rotation
 from nearpoint.edge.metrics import FAMILIES, WORKER_READY, EdgeMetrics
 from nearpoint.edge.ports import OriginTarget
 from nearpoint.edge.store.disk import DiskStore
@@ -67,15 +68,17 @@ class ClientFetch:
 class Service:
     """What a stand-alone edge serves, and with what.
 
-    `cache_dir` is where answers are kept for all workers and over restarts, `cache_bytes` at most; None: in memory
-    alone. `metrics_dir` is where the workers count. `tls` has pairs of a certificate chain's file and its key's.
+    `log_path` is put away as `rotation` says. `cache_dir` is where answers are kept for all workers and over restarts,
+    `cache_bytes` at most; None: in memory alone. `metrics_dir` is where the workers count. `tls` has pairs of a
+    certificate chain's file and its key's.
     """
 
     origin: OriginUrl
     bounds: Bounds
     workers: int
     metrics_dir: Path
-    log_path: str | None = None
+    log_path: Path | None = None
+    rotation: Rotation | None = None
     cache_dir: Path | None = None
     cache_bytes: int = 0
     tls: tuple[tuple[Path, Path], ...] = ()
@@ -102,6 +105,10 @@ def missing_workers(service: Service) -> list[str]:
     return [] if ready >= service.workers else [f"{int(ready)} of {service.workers} workers are ready"]
 
 
+def _distribution(origin: OriginUrl) -> Distribution:
+    return standalone_distribution(host=origin.host, port=origin.port, tls=origin.tls, path=origin.path)
+
+
 async def redirect(request: Request) -> Response:
     """Send whoever came by plain HTTP to HTTPS."""
     return redirect_to_https(request.host, request.target)
@@ -125,7 +132,11 @@ async def serve(service: Service, listening: Listening, *, number: int = 0, aliv
     ready = registry.counter(WORKER_READY)
     ready.set(0)
     client = Client()
-    access_log = AccessLog(service.log_path, POP) if service.log_path is not None else None
+    access_log = None
+    distribution = _distribution(service.origin)
+    if service.log_path is not None:
+        lines_of = {distribution.id: Logged()}
+        access_log = AccessLog(LogFile(service.log_path, service.rotation), POP, lines_of, other=distribution.id)
     store = DiskStore(service.cache_dir, service.cache_bytes) if service.cache_dir is not None else None
     edge = Edge(
         fetch=ClientFetch(client),
@@ -133,11 +144,8 @@ async def serve(service: Service, listening: Listening, *, number: int = 0, aliv
         bounds=service.bounds,
         store=store,
         metrics=EdgeMetrics(registry),
-        log_hit=access_log.hit if access_log is not None else None,
-        log_answer=access_log.answer if access_log is not None else None,
+        access_log=access_log,
     )
-    origin = service.origin
-    distribution = standalone_distribution(host=origin.host, port=origin.port, tls=origin.tls, path=origin.path)
     edge.load((), default=distribution)
     instant = edge.instant("https" if tls is not None else "http")
     servers = [Server(edge.handle, tls=tls, instant=instant, error=_error)]
