@@ -35,6 +35,8 @@ class FakeStore:
     region: str
     behave: str = "ok"
     lag_s: float = 0.0
+    ignores_conditions: bool = False
+    mislabels: bool = False
     objects: dict[str, bytes] = field(default_factory=dict)
     seen: list[Request] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -110,7 +112,7 @@ class FakeStore:
     def _object(self, request: Request, data: bytes) -> Response:
         etag = f'"{hashlib.md5(data).hexdigest()}"'
         wanted = request.headers.get("if-match")
-        if wanted is not None and wanted != etag:
+        if wanted is not None and wanted != etag and not self.ignores_conditions:
             return Response(412)
         headers = Headers([("ETag", etag), ("x-amz-meta-Odd", "caf\xc3\xa9")])
         status, part = 200, data
@@ -121,6 +123,9 @@ class FakeStore:
             part = data[int(first) : end + 1]
             headers.add("Content-Range", f"bytes {first}-{end}/{len(data)}")
             status = 206
+            if self.mislabels:
+                status = 200
+                headers.add("x-amz-checksum-crc32", "AAAAAA==")
         headers.add("Content-Length", str(len(part)))
         if request.method == "HEAD":
             return Response(status, headers)

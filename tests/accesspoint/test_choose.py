@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearpoint.accesspoint.choose import DECLINED, DIALED_DOWN, FARTHER, Chosen, NoActiveRegion, choose
@@ -57,6 +57,7 @@ def test_with_full_dials_the_nearest_healthy_region_serves(routes, order, draw) 
     assert [route.region for route in choice.order] == [name for name in order if name in {r.region for r in full}]
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 99), st.integers(1, 99))
 def test_a_dial_takes_its_share(first, second) -> None:
     routes = [

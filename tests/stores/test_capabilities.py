@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nearpoint.regions.capabilities import PREFIX, Capabilities, probe
+from nearpoint.regions.capabilities import FEATURES, PREFIX, Capabilities, probe
 from nearpoint.regions.catalog import StoreSpec
 from nearpoint.regions.store import Store
 from nearpoint.wire.client import Client
@@ -55,8 +55,13 @@ def _details(found: Capabilities) -> dict[str, str]:
 async def test_the_embedded_store_does_it_all(near: Any) -> None:
     found = await _probe(near)
     assert (found.access, found.problem, found.clock_skew_s) == ("read-write", "", 0.0)
-    assert _details(found) == {"versioning": "off for this bucket"}
-    assert len(found.findings) == 14
+    assert _details(found) == {
+        "versioning": "off for this bucket",
+        "ACLs": "off for this bucket",
+        "customer keys": "answers 501 NotImplemented",
+    }
+    assert [one.feature for one in found.findings] == list(FEATURES)
+    assert not any(one.remedy for one in found.findings)
     assert _left(near) == []
 
 
@@ -65,7 +70,7 @@ async def test_a_bucket_with_versions_is_left_as_it_was(near: Any) -> None:
     client.create_bucket(Bucket="versioned", CreateBucketConfiguration={"LocationConstraint": near.region})
     client.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
     found = await _probe(near, "versioned")
-    assert (found.access, found.problem, found.lacks) == ("read-write", "", ())
+    assert (found.access, found.problem, set(_details(found))) == ("read-write", "", {"ACLs", "customer keys"})
     listed = client.list_object_versions(Bucket="versioned")
     assert "Versions" not in listed
     assert "DeleteMarkers" not in listed
@@ -75,22 +80,42 @@ async def test_a_bucket_with_versions_is_left_as_it_was(near: Any) -> None:
 async def test_seaweedfs(weed: Any) -> None:
     found = await _probe(weed)
     assert (found.access, found.problem) == ("read-write", "")
-    assert _details(found) == {"versioning": "off for this bucket", "attributes": "without checksums"}
+    assert _details(found) == {
+        "versioning": "off for this bucket",
+        "version ids": "versionId is ignored",
+        "metadata": "names come back in other case",
+        "attributes": "without checksums",
+        "object lock": "off for this bucket",
+    }
+    assert (list(found.with_remedy("refuse")), list(found.with_remedy("mend"))) == (["version ids"], ["metadata"])
     assert _left(weed) == []
 
 
 async def test_rclone_says_less_than_it_seems(rclone: Any) -> None:
     found = await _probe(rclone)
     assert (found.access, found.problem) == ("read-write", "")
-    lacks = _details(found)
-    assert lacks["conditional create"] == "If-None-Match: * is ignored"
-    assert lacks["conditional replace"] == "If-Match is ignored"
-    assert lacks["ranges"] == "bytes=10-19 is answered 200 with 10 bytes"
-    assert lacks["checksum verification"] == "a body that does not fit is kept"
-    assert lacks["tagging"] == "tags overwrite the object"
-    yes = {one.feature: one.detail for one in found.findings if one.verdict == "yes"}
-    assert yes["metadata"] == "names come back in other case"
-    assert yes["multipart"] == ""
+    assert found.with_remedy("refuse") == {
+        "version ids": "DeleteObjects ignores VersionId",
+        "conditional create": "If-None-Match: * is ignored",
+        "conditional replace": "If-Match is ignored",
+        "conditional delete": "If-Match is ignored",
+        "conditional copy": "x-amz-copy-source-if-match is ignored",
+        "part reads": "partNumber is ignored",
+        "attributes": "the object itself is answered",
+        "tagging": "a request for its tags overwrites the object",
+        "ACLs": "a request for its ACL overwrites the object",
+        "object lock": "a request for its legal hold overwrites the object",
+        "customer keys": "the client's key is ignored",
+    }
+    assert found.with_remedy("mend") == {
+        "conditional read": "If-Match is ignored",
+        "ranges": "parts are answered with 200 instead of 206",
+        "metadata": "names come back in other case",
+        "checksum verification": "a body that does not fit its CRC32 is kept",
+    }
+    assert {one.feature for one in found.findings if one.verdict == "yes"} == {
+        "clock", "listing", "checksums", "copies", "multipart",
+    }  # fmt: skip
     assert _left(rclone) == []
 
 

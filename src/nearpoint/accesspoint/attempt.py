@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from nearpoint.accesspoint.authorize import Limits
 from nearpoint.accesspoint.call import Call
 from nearpoint.accesspoint.copying import CopyPlan
 from nearpoint.accesspoint.fleet import Fleet
@@ -48,7 +49,8 @@ PREPARED_BYTES_MAX = 4_096  # of header fields; what has more is made anew every
 
 
 class Incoming(Struct, frozen=True, kw_only=True):
-    """A request that may go to a store. `copy` says where its source is; `known` remembers it for the next time."""
+    """A request that may go to a store. `copy` says where its source is; `known` remembers it for the next time;
+    `limits` is what some of the stores would do wrong."""
 
     request: Request
     call: Call
@@ -57,6 +59,7 @@ class Incoming(Struct, frozen=True, kw_only=True):
     copy: CopyPlan | None = None
     known: Known | None = None
     bulk_keys: tuple[str, ...] = ()
+    limits: Limits | None = None
 
 
 def first_byte_s(rtt_ms_p50: float | None) -> float:

@@ -18,7 +18,7 @@ from nearpoint.policy.document import MalformedPolicyError, Policy, parse_policy
 from nearpoint.policy.evaluate import Decision, RequestContext, evaluate
 from nearpoint.policy.managed import administrator, managed_policy
 from nearpoint.signing import Claim, Message, SignatureError, Verified, read_claim, region_set_matches, verify
-from nearpoint.state.resources import AccessPoint, Bucket, Role, Snapshot
+from nearpoint.state.resources import AccessPoint, Bucket, Role, Snapshot, StoreLimits
 from nearpoint.state.sessions import ROOT_SUFFIX, Identity, find_identity
 from nearpoint.wire.message import Request
 
@@ -32,6 +32,9 @@ _UNREADABLE = parse_policy(
 # What is remembered between requests of one snapshot; more callers and keys than that start anew.
 _IDENTITIES_MAX = 4_096
 _DECISIONS_MAX = 16_384
+
+
+Limits = Mapping[str, StoreLimits]  # of one access point's buckets, by region
 
 
 class Caller(Struct, frozen=True, kw_only=True):
@@ -66,6 +69,7 @@ class View:
         self._tables: dict[str, tuple[AccessPoint, RouteTable]] = {}
         self._policies: dict[str, tuple[Role, tuple[Policy, ...]]] = {}
         self._bucket_policies: dict[str, tuple[Bucket, Policy | None]] = {}
+        self._limits: dict[str, Limits | None] = {}
         self._identities: dict[tuple[str, str | None], Identity] = {}
         self.decisions: dict[tuple[str, str, str, str], Decision] = {}
 
@@ -99,6 +103,22 @@ class View:
                     self._identities.clear()
                 self._identities[key] = found
         return found
+
+    def limits(self, table: RouteTable) -> Limits | None:
+        """What the stores behind an access point would do wrong, by region; None where there is nothing to mind."""
+        if not self.snapshot.store_limits:
+            return None
+        if table.alias not in self._limits:
+            known = {
+                route.region: self.snapshot.store_limits.get(f"{route.region}/{route.bucket}") for route in table.routes
+            }
+            found = {
+                region: one
+                for region, one in known.items()
+                if one is not None and (one.refused or one.mended or one.unknown or not one.is_known)
+            }
+            self._limits[table.alias] = found or None
+        return self._limits[table.alias]
 
     def bucket_policy(self, name: str) -> Policy | None:
         """The policy of a bucket, or None. One that cannot be read denies everything."""

@@ -39,8 +39,8 @@ class Call(Struct, frozen=True, kw_only=True):
 
     `access` is the permission that it needs (a copy needs one on its source as well). `key` is None for the bucket
     itself. `upload_region` is the region an upload id belongs to: there alone can it go. `holds_upload_ids`: the
-    answer names upload ids. `repeatable`: doing it twice is the same as doing it once. `may_be_elsewhere`: another
-    region may have what one has not.
+    answer names upload ids. `is_completion`: it makes an object of its parts. `repeatable`: doing it twice is the same
+    as doing it once. `may_be_elsewhere`: another region may have what one has not.
     """
 
     access: Access
@@ -49,6 +49,7 @@ class Call(Struct, frozen=True, kw_only=True):
     upload_region: str | None = None
     holds_upload_ids: bool = False
     is_bulk_delete: bool = False
+    is_completion: bool = False
     is_bucket_head: bool = False
     is_download: bool = False
     may_be_elsewhere: bool = False
@@ -115,6 +116,7 @@ def read_call(method: str, path: str, query: str, headers: Headers, regions: Col
         upload_region=upload_region,
         holds_upload_ids="uploads" in parameters or (method == "GET" and "uploadId" in parameters),
         is_bulk_delete=key is None and method == "POST",
+        is_completion=upload_region is not None and method == "POST",
         is_bucket_head=key is None and method == "HEAD",
         is_download=method == "GET" and action in ("s3:GetObject", "s3:GetObjectVersion"),
         may_be_elsewhere=is_read and key is not None and action in _OF_AN_OBJECT,

@@ -18,6 +18,7 @@ from nearpoint.accesspoint.fallback import DELETED_S, FALLBACK_HEADER, Lookout, 
 from nearpoint.accesspoint.fleet import Fleet
 from nearpoint.accesspoint.health import Outcome, State
 from nearpoint.accesspoint.hedging import Budget, SlowMark, race
+from nearpoint.accesspoint.limits import mend
 from nearpoint.accesspoint.prober import OUTCOMES
 from nearpoint.accesspoint.resume import download_of
 from nearpoint.accesspoint.routes import Route
@@ -147,6 +148,12 @@ class Failover:
         self, incoming: Incoming, route: Route, routes: Sequence[Route], response: Response, took_s: float
     ) -> Response:
         call = incoming.call
+        if incoming.limits is not None and route.region in incoming.limits and call.is_read:
+            try:
+                mend(incoming.request, response, incoming.limits[route.region])
+            except AwsError:
+                await response.body.close()
+                raise
         if call.holds_upload_ids and response.status == 200:
             document = await read_all(response.body, UPLOAD_XML_BYTES_MAX)
             response.headers.remove("content-length")

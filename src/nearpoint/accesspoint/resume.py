@@ -37,12 +37,12 @@ def download_of(status: int, headers: Headers) -> Download | None:
     if etag is None or not etag.startswith('"'):
         return None
     checksums = tuple((name.lower(), value) for name, value in headers if name.lower().startswith("x-amz-checksum-"))
+    found = _CONTENT_RANGE.fullmatch(headers.get("content-range") or "")
     length = headers.get("content-length") or ""
-    if status == 200 and length.isdigit() and int(length) > 0:
+    if status == 200 and found is None and length.isdigit() and int(length) > 0:
         total = int(length)
         return Download(start=0, end=total - 1, total=total, etag=etag, checksums=checksums)
-    found = _CONTENT_RANGE.fullmatch(headers.get("content-range") or "")
-    if status == 206 and found is not None:
+    if status in (200, 206) and found is not None:  # some stores label a part with 200
         return Download(start=int(found[1]), end=int(found[2]), total=int(found[3]), etag=etag, checksums=checksums)
     return None
 
@@ -63,7 +63,7 @@ def resume_query(query: str) -> str:
 def fits(download: Download, sent: int, status: int, headers: Headers) -> bool:
     """Whether another region's answer is the rest of this very download."""
     rest = download_of(status, headers)
-    if status != 206 or rest is None:
+    if rest is None:
         return False
     theirs = dict(rest.checksums)
     return (

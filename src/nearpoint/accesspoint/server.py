@@ -31,6 +31,7 @@ from nearpoint.accesspoint.copying import CopyPlan
 from nearpoint.accesspoint.failover import Failover
 from nearpoint.accesspoint.fleet import Fleet
 from nearpoint.accesspoint.known import Known, KnownCallers
+from nearpoint.accesspoint.limits import able, integrity_of, needs, needs_of_bulk_delete
 from nearpoint.accesspoint.prober import Prober
 from nearpoint.accesspoint.public_access import refuse_public_acl
 from nearpoint.accesspoint.routes import Address, Route, RouteTable, address_of
@@ -139,6 +140,12 @@ class AccessPointNode:
         if not call.is_bulk_delete:
             permissions.check_access_point(call.access)
         routes = self._routes(table, call, request)
+        limits = view.limits(table)
+        if limits is not None:
+            routes = able(routes, needs(call, request), limits)
+            integrity = integrity_of(call, request, routes, limits)
+            if integrity is not None:
+                payload.hold_to(integrity)
         if call.is_bulk_delete:
             return await self._delete_objects(request, call, payload, permissions, table, routes)
         permissions.check_bucket(call.access, routes[0].bucket)
@@ -151,7 +158,9 @@ class AccessPointNode:
         copy = None if call.copy_source is None else self._copy_plan(view, permissions, call, table)
         if call.upload_region is not None:
             known = None
-        incoming = Incoming(request=request, call=call, payload=payload, table=table, copy=copy, known=known)
+        incoming = Incoming(
+            request=request, call=call, payload=payload, table=table, copy=copy, known=known, limits=limits
+        )
         return await self._failover.send(incoming, routes)
 
     def _asked(self, request: Request, view: View, caller: Caller, known: Known | None) -> tuple[RouteTable, Call]:
@@ -221,6 +230,9 @@ class AccessPointNode:
             return permissions.may_ask_access_point(access) and permissions.may_ask(access, bucket)
 
         wanted = read_bulk_delete(data, may_delete)
+        limits = self._view.limits(table)
+        if limits is not None:
+            routes = able(routes, needs_of_bulk_delete(wanted), limits)
         if wanted.denied:
             check_digests(request.headers, data)
             if not wanted.allowed:

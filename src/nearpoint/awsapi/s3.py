@@ -30,7 +30,7 @@ from nearpoint.stack.services import bucket_access
 from nearpoint.stack.services.bucket_replication import CONFIGURATION_BYTES_MAX as REPLICATION_BYTES_MAX
 from nearpoint.stack.services.bucket_replication import check_destinations
 from nearpoint.stack.services.buckets import Buckets
-from nearpoint.state.resources import Bucket
+from nearpoint.state.resources import Bucket, StoreLimits
 from nearpoint.state.sessions import Identity
 from nearpoint.wire.message import Request, Response, read_all
 
@@ -39,6 +39,8 @@ DELETE_BYTES_MAX = 2 * 1024 * 1024  # 1,000 keys of 1,024 bytes, escaped
 _ACCESS = frozenset({"PutBucketPolicy", "DeleteBucketPolicy", "PutPublicAccessBlock", "DeletePublicAccessBlock"})
 _POLICY = frozenset({"GetBucketPolicy", "PutBucketPolicy", "DeleteBucketPolicy"})
 LIST_BUCKETS_MAX = 10_000
+# A store of the user's own may do more, or less, after these.
+_CHANGES_WHAT_STORES_DO = frozenset({"PutBucketVersioning", "PutBucketOwnershipControls", "PutObjectLockConfiguration"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +117,12 @@ class S3:
             return await self._configure_access(call, bucket, payload)
         if name == "PutBucketReplication":
             await self._check_replication(call, bucket, payload)
-        return await self._forward(call, bucket, payload)
+        response = await self._forward(call, bucket, payload)
+        if name in _CHANGES_WHAT_STORES_DO and response.status < 300:
+            tried = self._ctx.state.get(StoreLimits, f"{bucket.region}/{bucket.name}")
+            if tried is not None:
+                await self._ctx.state.delete(tried)  # it is tried again
+        return response
 
     def _result(self, call: S3Call, result: Mapping[str, Any]) -> Response:
         return self._codec.serialize(call.operation, result, call.request_id)

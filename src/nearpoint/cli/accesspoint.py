@@ -84,6 +84,8 @@ def _show(settings: Settings, found: list[Capabilities]) -> None:
         for one in open_stores:
             finding = next((each for each in one.findings if each.feature == name), None)
             detail = "" if finding is None or not finding.detail else f" {escape(finding.detail)}"
+            if finding is not None and finding.remedy:
+                detail += f" [cyan]→ {'refused' if finding.remedy == 'refuse' else 'put right'} here[/]"
             cells.append("[dim]not tried[/]" if finding is None else marks[finding.verdict] + detail)
         features.add_row(name, *cells)
     results.print(features)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from rich.markup import escape
 
 from nearpoint.cli.console import CommandError, Exit, print_json, results, table
 from nearpoint.cli.world_client import WorldClient
@@ -24,10 +27,28 @@ def status(*, data: Path, as_json: bool) -> None:
         rows.add_section()
         rows.add_row("together", "", "", "", "", f"{total:.0f} MB")
         results.print(rows)
+        for line in limit_lines(answer["store_limits"]):
+            results.print(line)
         for region, how in answer["faults"].items():
             results.print(f"[yellow]{region} fails on purpose ({how}): `nearpoint heal {region}` ends it.[/]")
     if not answer["ready"]:
         raise CommandError("The world is not ready.")
+
+
+def limit_lines(limits: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What own stores lack, a line each: what is refused because of it, what is put right, what is just not there."""
+    for one in limits:
+        said = [] if one["is_known"] else ["gives no access"]
+        for what, findings in (("refused here", one["refused"]), ("put right here", one["mended"])):
+            if findings:
+                said.append(
+                    f"{what}: " + ", ".join(f"{name} ({why})" if why else name for name, why in findings.items())
+                )
+        others = [name for name in one["lacks"] if name not in one["refused"] and name not in one["mended"]]
+        if others:
+            said.append(f"not there: {', '.join(others)}")
+        if said:
+            yield escape(f"Store of {one['region']}, bucket {one['bucket']}: {'; '.join(said)}")
 
 
 def routes(*, data: Path, as_json: bool) -> None:

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from nearpoint.cli.console import CommandError, Exit, notes, print_json
+from nearpoint.cli.inspect import limit_lines
 from nearpoint.cli.world_client import WorldClient
 from nearpoint.world import geography
 from nearpoint.world.layout import (
@@ -111,6 +112,8 @@ def banner(layout: Layout, world: World, seconds: float) -> None:
     notes.print(f"  account   {world.account_id}")
     notes.print(f"  data      {layout.data}")
     notes.print(f"  proxy     http://LOCATION:x@127.0.0.1:{world.ports['proxy']}")
+    for line in limit_lines(WorldClient(layout.data).ask("GET", "/status")["store_limits"]) if own else ():
+        notes.print(f"  [yellow]{line}[/]", soft_wrap=True)
     notes.print("Next:")
     _next("shell us-east-1", layout, "aws, curl and boto3 as if you stood there")
     _next("demo", layout, "the whole walk-through by itself")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ from nearpoint.policy.document import MalformedPolicyError, PolicyKind, parse_po
 from nearpoint.regions.settings import ClientKey, Settings, SettingsError
 from nearpoint.regions.settings_file import Mistake
 from nearpoint.regions.store import Store
-from nearpoint.state.resources import AccessKey, AccessPoint, Member, Role, Snapshot
+from nearpoint.state.resources import AccessKey, AccessPoint, Member, Role, Snapshot, StoreLimits
 from nearpoint.wire.client import Client
 from nearpoint.wire.message import Request, Response
 
@@ -51,10 +51,27 @@ def check_policies(settings: Settings) -> None:
         raise SettingsError(settings.file, tuple(mistakes))
 
 
-def snapshot_of(settings: Settings, *, generation: int, session_secret: str) -> Snapshot:
+def limits_for(settings: Settings, known: Mapping[str, StoreLimits]) -> dict[str, StoreLimits]:
+    """The limits of every bucket behind the access points, as far as they are known of these very stores."""
+    if not settings.probe_at_start:
+        return {}
+    endpoints = {region.spec.region: region.spec.endpoint for region in settings.regions}
+    found = {}
+    for region, bucket in {(region, bucket) for one in settings.access_points for region, bucket, _ in one.members}:
+        limits = known.get(f"{region}/{bucket}")
+        if limits is None or limits.endpoint != endpoints[region]:
+            limits = StoreLimits(region=region, bucket=bucket, endpoint=endpoints[region], is_known=False)
+        found[limits.id] = limits
+    return found
+
+
+def snapshot_of(
+    settings: Settings, *, generation: int, session_secret: str, limits: Mapping[str, StoreLimits] | None = None
+) -> Snapshot:
     """What nodes run by. Keys without a user are the account root's; a user's policy is kept under the user's ARN.
 
-    Nobody issues session tokens here; `session_secret` has to be one that nobody knows, or somebody could.
+    `limits` are what is known of the stores. Nobody issues session tokens here; `session_secret` has to be one that
+    nobody knows, or somebody could.
     """
     account = settings.account_id
 
@@ -98,15 +115,18 @@ def snapshot_of(settings: Settings, *, generation: int, session_secret: str) -> 
             )
             for one in settings.access_points
         },
+        store_limits=limits_for(settings, limits or {}),
     )
 
 
 class _Running:
     """Settings in force: the node over their stores, and the task that measures them."""
 
-    def __init__(self, settings: Settings, generation: int) -> None:
+    def __init__(self, settings: Settings, generation: int, limits: Mapping[str, StoreLimits]) -> None:
         self.settings = settings
-        self.snapshot = snapshot_of(settings, generation=generation, session_secret=secrets.token_hex(32))
+        self.snapshot = snapshot_of(
+            settings, generation=generation, session_secret=secrets.token_hex(32), limits=limits
+        )
         self.domains = _domains(settings)
         self.client = Client()
         self.stores = {region.spec.region: Store(region.spec, self.client, clock=_now) for region in settings.regions}
@@ -120,10 +140,12 @@ class _Running:
         alias = self.domains.get(host)
         return address_of(host, path) if alias is None else Address(alias=alias, path=path)
 
-    def take(self, settings: Settings) -> None:
-        """Go on with other settings over the same stores."""
+    def take(self, settings: Settings, limits: Mapping[str, StoreLimits]) -> None:
+        """Go on with other settings over the same stores, or with more knowledge of these."""
         before = self.snapshot
-        self.snapshot = snapshot_of(settings, generation=before.generation + 1, session_secret=before.session_secret)
+        self.snapshot = snapshot_of(
+            settings, generation=before.generation + 1, session_secret=before.session_secret, limits=limits
+        )
         self.domains = _domains(settings)
         self.settings = settings
 
@@ -141,7 +163,8 @@ class Standalone:
     """`handle` is an Exchange; make it inside a running loop."""
 
     def __init__(self, settings: Settings) -> None:
-        self._running = _Running(settings, 1)
+        self._limits: dict[str, StoreLimits] = {}
+        self._running = _Running(settings, 1, self._limits)
         self._retiring: set[asyncio.Task[None]] = set()
 
     @property
@@ -165,9 +188,9 @@ class Standalone:
         """Go over to other settings. True when that meant other stores: they have been measured first."""
         before = self._running
         if [region.spec for region in settings.regions] == [region.spec for region in before.settings.regions]:
-            before.take(settings)
+            before.take(settings, self._limits)
             return False
-        after = _Running(settings, before.snapshot.generation + 1)
+        after = _Running(settings, before.snapshot.generation + 1, self._limits)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(MEASURE_S):
                 while not after.node.is_measured:  # noqa: ASYNC110 - probes come in all the time
@@ -178,6 +201,11 @@ class Standalone:
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
         return True
+
+    def know(self, found: Iterable[StoreLimits]) -> None:
+        """Mind from now on what has been found out about stores."""
+        self._limits |= {one.id: one for one in found}
+        self._running.take(self._running.settings, self._limits)
 
     def blocks(self) -> list[str]:
         """What keeps the access points from being served, a sentence each; nothing when they are."""
@@ -190,7 +218,11 @@ class Standalone:
                 for region, one in seen.items()
                 if one.rtt_ms_p50 is None and states[region] is State.HEALTHY
             ] or ["regions are being measured"]
-        found = []
+        found = [
+            f"what the store of {one.region} does is being found out"
+            for one in running.snapshot.store_limits.values()
+            if not one.is_known and states[one.region] is not State.EJECTED
+        ]
         for one in running.settings.access_points:
             active = [region for region, _, dial in one.members if dial]
             if all(states[region] is State.EJECTED for region in active):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 import structlog
 
@@ -21,11 +23,13 @@ from nearpoint.awsproto import AwsError, load_service
 from nearpoint.node.board import Board
 from nearpoint.node.request_log import RequestLog
 from nearpoint.node.standalone import Standalone, check_policies
+from nearpoint.node.store_limits import limits_of
 from nearpoint.regions.capabilities import Capabilities, probe
 from nearpoint.regions.profiles import Profiles
 from nearpoint.regions.settings import Settings, SettingsError, load, renewed
 from nearpoint.regions.settings_file import Mistake
 from nearpoint.regions.store import Store
+from nearpoint.state.resources import StoreLimits
 from nearpoint.wire.limits import Limits
 from nearpoint.wire.message import Headers, Request, Response
 from nearpoint.wire.server import Server
@@ -35,6 +39,7 @@ log = structlog.get_logger("nearpoint.accesspoint")
 TELL_S = 0.25  # how often a worker writes to the board
 RENEW_S = 300.0  # how often profiles are asked for their credentials; botocore renews ten minutes before they expire
 PROBES_AT_ONCE = 4
+PROBE_AGAIN_S = 30.0  # for stores of which something is not known yet
 
 # What the server refuses by itself, in S3's words. The rest is a BadRequest of its status.
 _CODES = {408: "RequestTimeout", 413: "EntityTooLarge", 500: "InternalError", 501: "NotImplemented", 503: "SlowDown"}
@@ -49,19 +54,26 @@ class WorkerSockets:
     admin: socket.socket | None
 
 
-async def probe_all(settings: Settings, stores: Mapping[str, Store]) -> list[Capabilities]:
-    """What each bucket behind the access points can do, a few at a time, in the order of the file."""
+async def probe_all(
+    settings: Settings, stores: Mapping[str, Store], tell: Callable[[Capabilities], None] = lambda _: None
+) -> list[Capabilities]:
+    """What each bucket behind the access points can do, a few at a time, in the order of the file.
+
+    `tell` hears of each as soon as it is known.
+    """
     at_once = asyncio.Semaphore(PROBES_AT_ONCE)
 
     async def one(region: str, bucket: str) -> Capabilities:
         async with at_once:
-            return await probe(
+            found = await probe(
                 stores[region],
                 bucket,
                 token=secrets.token_hex(8),
                 clock=lambda: datetime.now(UTC),
                 timeout_s=settings.timeouts.probe,
             )
+        tell(found)
+        return found
 
     members = {(region, bucket): None for point in settings.access_points for region, bucket, _ in point.members}
     return list(await asyncio.gather(*(one(region, bucket) for region, bucket in members)))
@@ -120,7 +132,9 @@ class _Worker:
         self._board = board
         self._profiles = Profiles()
         self._standalone = Standalone(settings)
-        self._capabilities: list[Capabilities] = []
+        self._capabilities: dict[tuple[str, str], Capabilities] = {}
+        self._noticed = 0
+        self._probe_now = asyncio.Event()
         self._changing = asyncio.Lock()
         self._tls = tls_context(settings) if sockets.https else None
         target = log_writer(access_log)
@@ -141,8 +155,8 @@ class _Worker:
         servers = await self._listen()
         self._start(self._tell())
         self._start(self._renew())
-        if self._number == 0 and self._standalone.settings.probe_at_start:
-            self._start(self._probe())
+        if self._number == 0:
+            self._start(self._find_out())
         await stop.wait()
         if alive is not None:
             loop.remove_reader(alive)
@@ -189,23 +203,50 @@ class _Worker:
 
     async def _tell(self) -> None:
         while True:
+            notice = self._board.notice(self._noticed)
+            if notice is not None:
+                self._noticed = notice[0]
+                self._standalone.know(msgspec.json.decode(notice[1], type=list[StoreLimits]))
             self._board.write(self._number, self._standalone.blocks())
             await asyncio.sleep(TELL_S)
 
-    async def _probe(self) -> None:
-        found = await probe_all(self._standalone.settings, self._standalone.stores)
-        self._capabilities = found
-        for one in found:
-            say = log.warning if one.problem or one.access == "none" else log.info
-            say(
-                "store probed",
-                region=one.region,
-                bucket=one.bucket,
-                access=one.access,
-                problem=one.problem,
-                clock_skew_s=one.clock_skew_s,
-                lacks={lack.feature: lack.detail for lack in one.lacks},
-            )
+    async def _find_out(self) -> None:
+        """Try what the stores can do: when starting, when the file is read again, and until all is known."""
+        while True:
+            self._probe_now.clear()
+            is_complete = True
+            settings = self._standalone.settings
+            if settings.probe_at_start:
+                members = {(region, bucket) for one in settings.access_points for region, bucket, _ in one.members}
+                self._capabilities = {key: one for key, one in self._capabilities.items() if key in members}
+                found = await probe_all(settings, self._standalone.stores, self._found)
+                is_complete = all(one.is_complete for one in found)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if is_complete else PROBE_AGAIN_S):
+                    await self._probe_now.wait()
+
+    def _found(self, one: Capabilities) -> None:
+        before = self._capabilities.get((one.region, one.bucket))
+        self._capabilities[one.region, one.bucket] = one
+        limits = [limits_of(each) for each in self._capabilities.values()]
+        self._board.put_up(msgspec.json.encode(limits))
+        self._standalone.know(limits)
+        if before is not None and (before.access, before.problem, before.findings) == (
+            one.access, one.problem, one.findings,
+        ):  # fmt: skip
+            return
+        say = log.warning if one.problem or one.access == "none" else log.info
+        say(
+            "store probed",
+            region=one.region,
+            bucket=one.bucket,
+            access=one.access,
+            problem=one.problem,
+            clock_skew_s=one.clock_skew_s,
+            lacks={lack.feature: lack.detail for lack in one.lacks},
+            refused_here=sorted(one.with_remedy("refuse")),
+            put_right_here=sorted(one.with_remedy("mend")),
+        )
 
     async def _reload(self) -> None:
         """Read the file again; what is wrong with it leaves everything as it was."""
@@ -226,9 +267,7 @@ class _Worker:
             self._profiles = profiles
             other_stores = await self._standalone.replace(settings)
             log.info("running by the changed file", other_stores=other_stores)
-        other_buckets = other_stores or settings.access_points != before.access_points
-        if self._number == 0 and settings.probe_at_start and other_buckets:
-            await self._probe()
+        self._probe_now.set()
 
     async def _renew(self) -> None:
         """Keep up with credentials of AWS profiles, which may expire."""
@@ -257,7 +296,7 @@ class _Worker:
         if request.path == "/-/routes":
             return _json(200, self._standalone.report())
         if request.path == "/-/capabilities":
-            return _json(200, [asdict(one) for one in self._capabilities])
+            return _json(200, [asdict(one) for one in self._capabilities.values()])
         return _json(404, {"error": "there are /-/live, /-/ready, /-/routes and /-/capabilities"})
 
 

@@ -15,6 +15,7 @@ import hmac
 from collections.abc import AsyncIterator, Callable
 
 from nearpoint.awsproto.errors import AwsError
+from nearpoint.regions.integrity import Integrity
 from nearpoint.regions.replay import Replay, SpoolSpace
 from nearpoint.signing import (
     EMPTY_SHA256,
@@ -43,7 +44,18 @@ class _Source:
     Whoever waits for a piece may be cancelled; the next one to ask gets it.
     """
 
-    __slots__ = ("_body", "_decoder", "_digest", "_ended", "_held", "_iterator", "_reading", "_running", "trailers")
+    __slots__ = (
+        "_body",
+        "_decoder",
+        "_digest",
+        "_ended",
+        "_held",
+        "_iterator",
+        "_reading",
+        "_running",
+        "integrity",
+        "trailers",
+    )
 
     def __init__(self, body: Body, decoder: ChunkDecoder | None, digest: str | None) -> None:
         self._body = body
@@ -54,6 +66,7 @@ class _Source:
         self._reading: asyncio.Future[bytes | None] | None = None
         self._held = b""
         self._ended = False
+        self.integrity: Integrity | None = None
         self.trailers: dict[str, str] = {}
 
     async def next(self) -> bytes | None:
@@ -79,14 +92,18 @@ class _Source:
                 found = running.hexdigest()
                 if not hmac.compare_digest(found, self._digest):
                     raise _digest_mismatch(self._digest, found)
+            if self.integrity is not None:
+                self.integrity.check(self.trailers)
             self._ended = True
             return b""
         piece = raw if decoder is None else decoder.feed(raw)
         if not piece:
             return b""
+        if self.integrity is not None:
+            self.integrity.update(piece)
         if running is not None:
             running.update(piece)
-        elif decoder is None:
+        elif decoder is None and self.integrity is None:
             return piece
         ready, self._held = self._held, piece
         return ready
@@ -200,6 +217,14 @@ class Payload:
         self.data = data
         self.length = len(data)
         self.payload_hash = self._digest or hashlib.sha256(data).hexdigest()
+
+    def hold_to(self, integrity: Integrity) -> None:
+        """Check the body against these checksums as well, before it has begun to be read. Raises AwsError."""
+        if self._source is not None and not self.started:
+            self._source.integrity = integrity
+        elif self.data is not None:
+            integrity.update(self.data)
+            integrity.check({})
 
     def record(self, space: SpoolSpace) -> None:
         """Keep what is read from now on, as long as it fits, so that it can be sent again."""

@@ -17,6 +17,7 @@ from nearpoint.wire.message import BodyTooLargeError, Headers, read_all
 CLEAN_UP_S = 5.0
 ANSWER_BYTES_MAX = 1_048_576
 
+_KEY = re.compile(r"<Key>([^<]+)</Key>")
 _CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,100})</Code>")
 
 
@@ -93,7 +94,7 @@ class Scratch:
         except BaseException:
             self._written.add((name, ""))
             raise
-        if answer.status < 300 or answer.status >= 500:
+        if answer.status < 300 or (answer.status >= 500 and answer.status != 501):
             version = answer.headers.get("x-amz-version-id") or ""
             self._written.add((name, "" if version == "null" else version))
         return answer
@@ -122,9 +123,13 @@ class Scratch:
 
         async def remove(method: str, name: str, query: str) -> bool:
             try:
-                return (await self.ask(method, name, query)).status in (200, 204, 404)
+                answer = await self.ask(method, name, query)
+                marker = answer.headers.get("x-amz-version-id")
+                if not query and marker and answer.headers.get("x-amz-delete-marker") == "true":
+                    answer = await self.ask(method, name, f"versionId={quote(marker, safe='')}")
             except UpstreamError:
                 return False
+            return answer.status in (200, 204, 404)
 
         removals = [
             remove("DELETE", name, f"versionId={quote(version, safe='')}" if version else "")
@@ -133,9 +138,15 @@ class Scratch:
         removals += [
             remove("DELETE", name, f"uploadId={quote(upload_id, safe='')}") for upload_id, name in self._uploads.items()
         ]
+        if not removals:
+            return ""
         try:
             async with asyncio.timeout(CLEAN_UP_S):
                 gone = await asyncio.gather(*removals)
-        except TimeoutError:
+                # A store may say that something is gone and have it all the same: after requests at the same time.
+                left = await self.ask("GET", None, f"list-type=2&prefix={quote(self.prefix, safe='')}")
+                names = [key.removeprefix(self.prefix) for key in _KEY.findall(left.body.decode("latin-1"))]
+                gone += [await remove("DELETE", name, "") for name in names]
+        except (TimeoutError, UpstreamError):
             gone = [False]
         return "" if all(gone) else f"scratch objects may have stayed below {self.prefix}"

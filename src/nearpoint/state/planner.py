@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from typing import Protocol
 
 import msgspec
@@ -25,6 +25,7 @@ from nearpoint.state.resources import (
     ResponseHeadersPolicy,
     Role,
     Snapshot,
+    StoreLimits,
 )
 from nearpoint.state.store import State
 
@@ -49,8 +50,18 @@ class Publisher(Protocol):
     async def latest(self) -> Snapshot | None: ...
 
 
-def build(state: State, *, generation: int, account_id: str, session_secret: str) -> Snapshot:
-    """The snapshot of what the state holds now. Pure: the same state gives the same snapshot."""
+def build(
+    state: State,
+    *,
+    generation: int,
+    account_id: str,
+    session_secret: str,
+    own_stores: Collection[str] = (),
+) -> Snapshot:
+    """The snapshot of what the state holds now. Pure: the same state gives the same snapshot.
+
+    `own_stores` are the regions on stores of the user's own, which have to be tried before they are trusted.
+    """
     invalidations = sorted(state.list(Invalidation), key=lambda each: each.created_at)
     return Snapshot(
         generation=generation,
@@ -60,6 +71,7 @@ def build(state: State, *, generation: int, account_id: str, session_secret: str
         roles={role.arn: role for role in state.list(Role)},
         buckets={bucket.name: bucket for bucket in state.list(Bucket)},
         access_points={point.alias: point for point in state.list(AccessPoint)},
+        store_limits={each.id: each for each in _limits(state, own_stores)} if own_stores else {},
         distributions={each.domain: each for each in state.list(Distribution)},
         functions={function.arn: function for function in state.list(Function) if function.version != "$LATEST"},
         invalidations=tuple(invalidations[-INVALIDATIONS_KEPT:]),
@@ -72,17 +84,33 @@ def build(state: State, *, generation: int, account_id: str, session_secret: str
     )
 
 
+def _limits(state: State, own_stores: Collection[str]) -> Iterator[StoreLimits]:
+    for bucket in state.list(Bucket):
+        if bucket.region in own_stores:
+            untried = StoreLimits(region=bucket.region, bucket=bucket.name, is_known=False)
+            yield state.get(StoreLimits, untried.id) or untried
+
+
 class Planner:
     """Publishes a snapshot after every change, changes that come together in one.
 
     `current` is the latest snapshot; the control plane itself reads by it.
     """
 
-    def __init__(self, state: State, channel: Publisher, *, account_id: str, session_secret: str) -> None:
+    def __init__(
+        self,
+        state: State,
+        channel: Publisher,
+        *,
+        account_id: str,
+        session_secret: str,
+        own_stores: Collection[str] = (),
+    ) -> None:
         self._state = state
         self._channel = channel
         self._account_id = account_id
         self._session_secret = session_secret
+        self._own_stores = own_stores
         self._published_version = -1
         self._changed = asyncio.Event()
         self._progress = asyncio.Condition()
@@ -109,6 +137,7 @@ class Planner:
             generation=self.current.generation,
             account_id=self._account_id,
             session_secret=self._session_secret,
+            own_stores=self._own_stores,
         )
         # Much of what is written (stacks, events) is not for the nodes: it gets no generation.
         if snapshot != self.current or self._published_version < 0:

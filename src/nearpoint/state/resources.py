@@ -49,6 +49,29 @@ class Bucket(Resource, frozen=True, kw_only=True):
         return self.name
 
 
+class StoreLimits(Resource, frozen=True, kw_only=True):
+    """What the store of a bucket would do wrong, and what is done about it, by feature with what was seen of it
+    (`regions.trials`): requests that need what is `refused` get an error, answers are `mended`.
+
+    `is_known` is False until it has been found out, `unknown` are features that it was not found out of. `lacks` is all
+    that the store does not do, for people.
+    """
+
+    KIND: ClassVar[str] = "store-limits"
+    region: str
+    bucket: str
+    endpoint: str = ""
+    is_known: bool = True
+    unknown: tuple[str, ...] = ()
+    refused: dict[str, str] = {}
+    mended: dict[str, str] = {}
+    lacks: dict[str, str] = {}
+
+    @property
+    def id(self) -> str:
+        return f"{self.region}/{self.bucket}"
+
+
 class Member(Struct, frozen=True, kw_only=True):
     """A bucket of an access point and the share of traffic it takes (0 to 100)."""
 
@@ -244,6 +267,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     roles: dict[str, Role] = {}  # by ARN
     buckets: dict[str, Bucket] = {}
     access_points: dict[str, AccessPoint] = {}  # by alias, `.mrap` included
+    store_limits: dict[str, StoreLimits] = {}  # by `REGION/BUCKET`, of stores that have any
     distributions: dict[str, Distribution] = {}  # by domain
     functions: dict[str, Function] = {}  # published versions, by ARN with version
     invalidations: tuple[Invalidation, ...] = ()

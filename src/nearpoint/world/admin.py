@@ -42,6 +42,7 @@ class Admin:
         self._authorization = f"Bearer {token}".encode()
         self._started_at = time.time()
         self._routes: dict[str, Any] = {}
+        self._store_limits: list[dict[str, Any]] = []
         self.faults: dict[str, str] = {}
         self.ready = False
         self._turning = asyncio.Lock()  # one fault after the other: starting a store takes a while
@@ -51,6 +52,7 @@ class Admin:
     def _heard(self, name: str, message: dict[str, Any]) -> None:
         # Nodes report what they measure for each of their locations, the control plane which names lead to the edge.
         self._routes |= message.get("routes", {})
+        self._store_limits = message.get("store_limits", self._store_limits)
         if "edge_names" in message:
             self._supervisor.broadcast({"edge_names": message["edge_names"]})
         if "state_store_silent" in message:
@@ -105,6 +107,7 @@ class Admin:
                 name: self._supervisor.ports[name] for name in ("proxy", "admin", "control.https", "control.http")
             },
             "stores": {region: f"http://127.0.0.1:{port}" for region, port in self._store_ports().items()},
+            "store_limits": self._store_limits,
             "faults": self.faults,
             "processes": [own, *processes],
         }

@@ -28,6 +28,7 @@ from nearpoint.telemetry.child import Child, run_child
 from nearpoint.wire.client import Client
 from nearpoint.wire.server import Server
 from nearpoint.wire.tls import Authority
+from nearpoint.world.store_trials import StoreTrials
 
 log = structlog.get_logger("nearpoint.control")
 
@@ -48,6 +49,7 @@ def _stores(config: dict[str, Any], client: Client) -> dict[str, Store]:
                 access_key_id=given["access_key_id"],
                 secret_key=given["secret_key"],
                 signing_region=given["signing_region"],
+                kind=given["kind"],
             ),
             client,
             clock=_now,
@@ -81,11 +83,15 @@ async def main(child: Child) -> None:
     silent = partial(child.send, {"state_store_silent": True})
     state = await nats.NatsState.open(nats_client, on_silent=silent)
     await _ensure_root_key(state, config)
+    client = Client()
+    stores = _stores(config, client)
+    own = {region: store for region, store in stores.items() if store.spec.kind != "embedded"}
     planner = Planner(
         state,
         await nats.SnapshotChannel.open(nats_client, on_silent=silent),
         account_id=config["account_id"],
         session_secret=config["session_secret"],
+        own_stores=frozenset(own),
     )
     loop = asyncio.get_running_loop()
 
@@ -100,7 +106,6 @@ async def main(child: Child) -> None:
     planner.on_publish(lambda snapshot: child.send({"edge_names": edge_names(snapshot)}))
     await planner.start()
     planning = asyncio.create_task(planner.run())
-    client = Client()
     domain = Domain(
         state=state,
         account_id=config["account_id"],
@@ -108,7 +113,6 @@ async def main(child: Child) -> None:
         random_bytes=os.urandom,
         packages_dir=Path(config["packages_dir"]),
     )
-    stores = _stores(config, client)
     buckets = Buckets(domain, stores)
     engine = Engine(domain, reader=buckets, buckets=buckets, published=planner.published)
     context = Context(
@@ -125,9 +129,14 @@ async def main(child: Child) -> None:
     servers = [Server(front.handle, tls=tls), Server(front.handle)]
     await servers[0].start(child.listener("https"))
     await servers[1].start(child.listener("http"))
+    trials = StoreTrials(state, own, lambda known: child.send({"store_limits": msgspec.to_builtins(known)}))
+    if own:
+        await trials.first()
+    trying = asyncio.create_task(trials.run() if own else asyncio.Event().wait())
     child.ready()
     stopping = asyncio.create_task(child.stopping.wait())
-    await asyncio.wait({stopping, planning}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({stopping, planning, trying}, return_when=asyncio.FIRST_COMPLETED)
+    trying.cancel()
     await asyncio.gather(*(server.drain(DRAIN_S) for server in servers))
     await engine.close()
     await front.close()

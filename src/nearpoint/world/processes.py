@@ -146,6 +146,7 @@ def _stores_config(world: World, ports: Ports) -> dict[str, Any]:
             "secret_key": world.stores[region].secret_key,
             # An embedded store knows its own region's name; others are asked as S3 of us-east-1, which most expect.
             "signing_region": region if world.stores[region].endpoint is None else "us-east-1",
+            "kind": "embedded" if world.stores[region].endpoint is None else "s3",
         }
         for region in world.regions
     }
