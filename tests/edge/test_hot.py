@@ -6,13 +6,16 @@ import asyncio
 import random
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nearpoint.edge.config import standalone_distribution
 from nearpoint.edge.engine import Edge
 from nearpoint.edge.ids import request_ids
+from nearpoint.edge.invalidation import compile_invalidation
 from nearpoint.edge.receive import receive
+from nearpoint.wire.exchange import KnownFields
 from nearpoint.wire.filebody import FileBody
 from nearpoint.wire.message import Headers, Request, Response, read_all
 from nearpoint.wire.server import Peer
@@ -21,7 +24,7 @@ PEER = Peer("127.0.0.1", "http")
 NAMES = ["accept", "Accept-Encoding", "range", "If-None-Match", "cookie", "X-Lang", "x-lang", "Connection", "Host"]
 VALUES = ["", "gzip", "br, gzip", "de", "fr", '"1"', "bytes=0-1", "close", "x-lang", "a=1"]
 requests = st.tuples(
-    st.sampled_from(["GET", "GET", "HEAD", "POST"]),
+    st.sampled_from(["GET", "GET", "HEAD", "POST", "INVALIDATE"]),
     st.sampled_from(["/a", "/a?q=1", "/b", "/A"]),
     st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES)), max_size=3),
 )
@@ -41,12 +44,20 @@ async def echo(target: Any, request: Request, /) -> Response:
 @given(st.lists(requests, max_size=25))
 def test_a_stored_answer_is_never_served_to_a_request_that_differs(asked: list[Any]) -> None:
     async def run() -> None:
-        edge = Edge(fetch=echo, clock=lambda: 1_000.0)
+        now = 1_000.0
+        edge = Edge(fetch=echo, clock=lambda: now)
         edge.load((), default=standalone_distribution(host="origin", port=80, tls=False))
         instant = edge.instant("http")
-        for method, target, headers in asked:
+        known: dict[Any, KnownFields] = {}
+        for at, (method, target, headers) in enumerate(asked):
+            now += 0.3
+            if method == "INVALIDATE":
+                gone = compile_invalidation(invalidation_id=f"I{at}", at=now, paths=[target.partition("?")[0] + "*"])
+                edge.load((), {"standalone": [gone]}, default=edge._default)
+                continue
             fields = [("Host", "h"), *headers]
             raw = [(name.encode(), value.encode()) for name, value in fields]
+            raw = known.setdefault((method, target, tuple(raw)), KnownFields(raw))  # as the server does
             request = Request(method, target, Headers(fields), client_ip="127.0.0.1")
             hot = instant(method.encode(), target.encode(), raw, PEER)
             ordinary = await edge.handle(request)
@@ -66,6 +77,71 @@ def test_a_stored_answer_is_never_served_to_a_request_that_differs(asked: list[A
         await edge.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"If-None-Match": '"1"'}, 304),
+        ({"If-None-Match": 'W/"1"'}, 304),
+        ({"If-None-Match": '"0", "1"'}, 304),
+        ({"If-None-Match": "*"}, 304),
+        ({"If-None-Match": '"0"'}, 200),
+        ({"If-None-Match": '"1"', "If-Modified-Since": "Mon, 23 Nov 2026 04:32:00 GMT"}, 304),
+        ({"If-None-Match": '"0"', "If-Modified-Since": "Mon, 23 Nov 2030 04:32:00 GMT"}, 200),
+    ],
+)
+async def test_a_condition_is_answered_at_once_as_the_ordinary_path_would(
+    stage: Any, answer: Any, fields: dict[str, str], status: int
+) -> None:
+    stage.answer = lambda request: answer(b"a", Cache_Control="max-age=60", ETag='"1"')
+    await stage.open()
+    await stage.get("/a")
+    ordinary = await stage.get("/a", **fields)
+    assert stage.edge.hot_hits == 0
+    for count in (1, 2, 3):
+        hot = await stage.get("/a", **fields)
+        assert stage.edge.hot_hits == count
+        assert (hot.status, hot.body) == (ordinary.status, ordinary.body)
+        assert hot.status == status
+        changing = {"x-amz-cf-id", "age", "cache-status"}
+        shown = [(name, value) for name, value in hot.headers if name.lower() not in changing]
+        assert sorted(shown) == sorted(item for item in ordinary.headers if item[0].lower() not in changing)
+
+
+async def test_a_date_alone_is_left_to_the_ordinary_path(stage: Any, answer: Any) -> None:
+    stage.answer = lambda request: answer(
+        b"a", Cache_Control="max-age=60", Last_Modified="Mon, 23 Nov 2026 04:32:00 GMT"
+    )
+    await stage.open()
+    for _ in range(3):
+        await stage.get("/a")
+    hits = stage.edge.hot_hits
+    assert (await stage.get("/a", If_Modified_Since="Mon, 23 Nov 2026 04:32:00 GMT")).status == 304
+    assert stage.edge.hot_hits == hits
+
+
+async def test_what_is_invalidated_is_not_served_to_who_asks_for_it_byte_for_byte_again(
+    stage: Any, answer: Any
+) -> None:
+    bodies = iter([b"old", b"new"])
+    stage.answer = lambda request: answer(next(bodies), Cache_Control="max-age=60")
+    await stage.open()
+    ask = b"GET /a HTTP/1.1\r\nHost: d111111abcdef8.cloudfront.net\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", stage.edge_port)
+
+    async def ask_again() -> bytes:
+        writer.write(ask)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        return await reader.readexactly(3)
+
+    assert [await ask_again() for _ in range(5)] == [b"old"] * 5
+    assert stage.edge.hot_hits == 3
+    entry = stage.edge.cache.get(next(iter(stage.edge.cache._entries)), ())
+    stage.edge.tiers.drop(entry)
+    assert [await ask_again() for _ in range(5)] == [b"new"] * 5
+    writer.close()
 
 
 def test_request_ids_are_unique_and_look_right() -> None:

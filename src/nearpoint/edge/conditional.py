@@ -26,6 +26,13 @@ def _weak_equal(one: str, other: str) -> bool:
     return one.removeprefix("W/") == other.removeprefix("W/")
 
 
+def none_matches(listed: str, etag: str | None) -> bool:
+    """Whether an If-None-Match names what there is, so that a GET is answered 304 (RFC 9110 §13.1.2)."""
+    if listed.strip() == "*":
+        return True
+    return etag is not None and any(_weak_equal(etag, each) for each in _ETAG.findall(listed))
+
+
 def _date(headers: Headers, name: str) -> datetime | None:
     text = headers.get(name)
     return parse_http_date(text) if text else None
@@ -47,9 +54,7 @@ def check_conditions(request: Headers, answer: Headers) -> Condition:
             return Condition.FAILED
     none_match = request.joined("if-none-match")
     if none_match is not None:
-        if none_match.strip() == "*":
-            return Condition.NOT_MODIFIED
-        if etag is not None and any(_weak_equal(etag, each) for each in _ETAG.findall(none_match)):
+        if none_matches(none_match, etag):
             return Condition.NOT_MODIFIED
     else:
         since = _date(request, "if-modified-since")

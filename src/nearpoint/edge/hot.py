@@ -3,15 +3,18 @@
 What arrived on the wire leads straight to an entry: host, target, class of Accept-Encoding, and the raw values of the
 fields that the key or a Vary names. The ordinary path puts an entry in here when it has served it to such a request;
 whatever could make a difference (a range, a date condition, an unusual Connection field) goes the ordinary way.
+A request that comes again byte for byte brings along what it led to (`ready.Hit`), and nothing is looked up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from nearpoint.edge.conditional import none_matches
 from nearpoint.edge.entry import Entry, Parts
+from nearpoint.edge.eviction import USES_MAX
 from nearpoint.edge.key import encoding_class
-from nearpoint.edge.ready import Ready
+from nearpoint.edge.ready import Hit, Ready
 from nearpoint.edge.response_headers import ResponseHeaders
 from nearpoint.edge.visit import Visit
 from nearpoint.telemetry.metrics import Counter
@@ -26,7 +29,7 @@ VARIED_MAX = 64  # combinations of field values under one address
 _MEMO_MAX = 4_096
 
 # What a header field is to the hot path.
-_IGNORED, _HOST, _ENCODING, _NONE_MATCH, _CONNECTION, _NAMED, _SLOW = range(7)
+_IGNORED, _HOST, _ENCODING, _NONE_MATCH, _MODIFIED_SINCE, _CONNECTION, _NAMED, _SLOW = range(8)
 _FIELDS = {
     b"host": _HOST,
     b"accept-encoding": _ENCODING,
@@ -34,14 +37,16 @@ _FIELDS = {
     b"connection": _CONNECTION,
     b"range": _SLOW,
     b"if-match": _SLOW,
-    b"if-modified-since": _SLOW,
+    b"if-modified-since": _MODIFIED_SINCE,
     b"if-unmodified-since": _SLOW,
     b"if-range": _SLOW,
     b"expect": _SLOW,
     b"upgrade": _SLOW,
 }
 # Fields that the edge changes by itself on the way to the origin, or that this path reads in its own way.
-NEVER_HOT = frozenset({"via", "x-forwarded-for", "x-forwarded-proto", "x-real-ip", "connection", "if-none-match"})
+NEVER_HOT = frozenset(
+    {"via", "x-forwarded-for", "x-forwarded-proto", "x-real-ip", "connection", "if-none-match", "if-modified-since"}
+)
 
 URL_BYTES_MAX = 8_192  # CloudFront quotas; a longer one is refused on the ordinary path
 
@@ -84,18 +89,6 @@ class _Varied:
 
 
 Place = dict[bytes, "Ready | _Varied"]
-
-
-class _Read:
-    """What the fields of a request say, kept with those that come again."""
-
-    __slots__ = ("epoch", "named", "none_match", "place")
-
-    def __init__(self, epoch: object, place: Place, none_match: bytes | None, named: dict[bytes, bytes] | None) -> None:
-        self.epoch = epoch
-        self.place = place
-        self.none_match = none_match
-        self.named = named
 
 
 class HotPaths:
@@ -186,7 +179,7 @@ class HotPaths:
             for place, address in ready.places:
                 if place.get(address) is ready:
                     del place[address]
-            ready.places.clear()
+            ready.end()
 
     def clear(self) -> None:
         """Forget every address: behaviors have changed, or something has been invalidated."""
@@ -196,7 +189,7 @@ class HotPaths:
                 for place in tables:
                     for found in place.values():
                         for ready in found.ready.values() if isinstance(found, _Varied) else (found,):
-                            ready.places.clear()
+                            ready.end()
                     place.clear()
             hosts.clear()
 
@@ -219,14 +212,21 @@ class HotPaths:
             self._encodings[value] = found
         return found
 
-    def _read(
-        self, hosts: dict[bytes, tuple[Place, Place, Place, Place]], headers: list[tuple[bytes, bytes]]
-    ) -> _Read | None:
-        """What a request's fields say, None where the ordinary path has to look at them."""
+    def _find(
+        self,
+        hosts: dict[bytes, tuple[Place, Place, Place, Place]],
+        method: bytes,
+        target: bytes,
+        headers: list[tuple[bytes, bytes]],
+    ) -> Hit | None:
+        """What a request leads to, None where the ordinary path has to look at it."""
+        if method != b"GET" and method != b"HEAD":  # noqa: PLR1714 - twice as fast as `in`
+            return None
         names = self._names
         host = b""
         encoding = 0
         none_match: bytes | None = None
+        dated = False
         named: dict[bytes, bytes] | None = None
         for name, value in headers:
             kind = names.get(name)
@@ -245,6 +245,8 @@ class HotPaths:
                 if none_match is not None:
                     return None
                 none_match = value
+            elif kind == _MODIFIED_SINCE:
+                dated = True
             elif kind == _CONNECTION:
                 if value.lower() not in (b"keep-alive", b"close"):
                     return None
@@ -258,60 +260,64 @@ class HotPaths:
             else:
                 return None
         tables = hosts.get(host)
-        return None if tables is None else _Read(self._epoch, tables[encoding], none_match, named)
+        ready = None if tables is None else tables[encoding].get(target)
+        if ready is None or (
+            dated and none_match is None
+        ):  # RFC 9110 §13.1.3: beside If-None-Match a date says nothing
+            return None
+        if type(ready) is not Ready:
+            assert isinstance(ready, _Varied)
+            values = tuple([named.get(name) for name in ready.names]) if named else (None,) * len(ready.names)
+            ready = ready.ready.get(values)
+            if ready is None:
+                return None
+        not_modified = (
+            none_match is not None
+            and ready.entry.status == 200
+            and none_matches(none_match.decode("latin-1"), ready.etag or None)
+        )
+        return Hit(self._epoch, ready, method, target, headers, not_modified=not_modified)
+
+    def _renew(self, ready: Ready, now: float) -> bool:
+        if not ready.renew(now):
+            return False
+        if self._used is not None:
+            self._used(ready.entry)
+        return True
 
     def instant(self, scheme: str) -> Instant:
         """The hook for a server that speaks this scheme to viewers."""
         hosts = self._hosts[scheme]
-        clock, ids, log = self._clock, self._ids, self._log
-        counted, used = self._values, self._used
+        clock, ids, log, counted = self._clock, self._ids, self._log, self._values
 
         def answer(
             method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], peer: Peer
         ) -> bytes | Sequence[bytes | FileBody] | None:
-            if method != b"GET" and method != b"HEAD":  # noqa: PLR1714 - twice as fast as `in`
-                return None
-            read = headers.memo if type(headers) is KnownFields else None
-            if read is None or read.epoch is not self._epoch:
-                read = self._read(hosts, headers)
-                if read is None:
+            hit: Hit | None = headers.memo if type(headers) is KnownFields else None
+            if hit is None or hit.epoch is not self._epoch:
+                hit = self._find(hosts, method, target, headers)
+                if hit is None:
                     return None
                 if type(headers) is KnownFields:
-                    headers.memo = read
-            none_match, named = read.none_match, read.named
-            ready = read.place.get(target)
-            if ready is None:
-                return None
-            if type(ready) is not Ready:
-                assert isinstance(ready, _Varied)
-                values = tuple([named.get(name) for name in ready.names]) if named else (None,) * len(ready.names)
-                ready = ready.ready.get(values)
-                if ready is None:
-                    return None
+                    headers.memo = hit
+            ready = hit.ready
             now = clock()
-            if now >= ready.until:
-                if not ready.renew(now):
-                    return None
-                if used is not None:
-                    used(ready.entry)
-            if none_match is not None:
-                if none_match != ready.etag:
-                    return None
-                status = 304
-            else:
-                status = ready.entry.status
+            if now >= ready.until and not self._renew(ready, now):
+                if type(headers) is KnownFields:
+                    headers.memo = None
+                return None
             entry = ready.entry
-            if entry.uses < 3:
+            if entry.uses < USES_MAX:
                 entry.uses += 1
             self.hits += 1
             counted[ready.requests_at] += 1.0
-            counted[ready.bytes_at] += ready.size if status != 304 else 300
+            counted[ready.bytes_at] += hit.size
             request_id = next(ids)
             if log is not None:
-                log(now, peer, method, target, headers, ready, request_id, status)
-            if status == 304:
-                return b"".join((ready.head_304, request_id, b"\r\n\r\n"))
-            if method == b"HEAD":
+                log(now, peer, method, target, headers, ready, request_id, hit.status)
+            if hit.not_modified:
+                return b"".join((ready.made_304 or ready.head_304, request_id, b"\r\n\r\n"))
+            if hit.head_only:
                 return b"".join((ready.head, request_id, b"\r\n\r\n"))
             if ready.joined:
                 return b"".join((ready.head, request_id, b"\r\n\r\n", ready.body))  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _TAILS = tuple(f"{first}{second}==".encode() for first in _ALPHABET for second in _ALPHABET)
@@ -11,7 +12,5 @@ _TAILS = tuple(f"{first}{second}==".encode() for first in _ALPHABET for second i
 
 def request_ids(random_bytes: Callable[[int], bytes]) -> Iterator[bytes]:
     """Ids without end: 4,096 from each draw of 39 random bytes."""
-    while True:
-        prefix = urlsafe_b64encode(random_bytes(39))
-        for tail in _TAILS:
-            yield prefix + tail
+    draws = iter(lambda: urlsafe_b64encode(random_bytes(39)), b"")
+    return chain.from_iterable(map(prefix.__add__, _TAILS) for prefix in draws)

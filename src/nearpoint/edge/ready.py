@@ -1,8 +1,12 @@
-"""A stored answer as bytes to send: all of it is made beforehand, but what changes with the second."""
+"""A stored answer as bytes to send: all of it is made beforehand, but what changes with the second.
+
+`Ready` is the answer, `Hit` a request that it answers.
+"""
 
 from __future__ import annotations
 
 from functools import cache, lru_cache
+from typing import Any
 
 from nearpoint.edge.deliver import CACHE_NAME, fields_304
 from nearpoint.edge.entry import Entry, Parts, decode_fields, encode_fields
@@ -20,7 +24,6 @@ class Ready:
 
     __slots__ = (
         "_edge",
-        "_head_304",
         "_moving",
         "_shown",
         "body",
@@ -30,6 +33,7 @@ class Ready:
         "etag",
         "head",
         "joined",
+        "made_304",
         "places",
         "policy",
         "requests_at",
@@ -56,7 +60,7 @@ class Ready:
         fields = decode_fields(entry.fields)
         self._shown = entry.fields if policy is None else encode_fields(_dressed(policy, fields))
         headers = Headers(fields)
-        self.etag = (headers.get("etag") or "").encode("latin-1") if entry.status == 200 else b""
+        self.etag = headers.get("etag") or ""
         self.content_type = (headers.get("content-type") or "-").replace(" ", "%20")
         body = entry.body
         assert not isinstance(body, Parts)
@@ -65,13 +69,13 @@ class Ready:
         self.size = len(self._shown) + len(body) + 250  # bytes of an answer, the fields of the edge included
         self.until = 0.0
         self.head = b""
-        self._head_304 = b""
+        self.made_304 = b""  # made when it is wanted
         self._moving = b""
 
     def renew(self, now: float) -> bool:
         """Bring Age and Cache-Status up to date. False: no longer fresh."""
         entry = self.entry
-        if now >= entry.fresh_until or entry.gone:
+        if now >= entry.fresh_until or entry.gone or not self.places:
             return False
         age_s = entry.age_s(now)
         self._moving = b"%bAge: %d\r\nCache-Status: %b; hit; ttl=%d\r\nX-Amz-Cf-Id: " % (
@@ -82,17 +86,60 @@ class Ready:
         )
         length = b"" if entry.status in (204, 304) else b"Content-Length: %d\r\n" % len(entry.body)
         self.head = b"".join((_status_line(entry.status), self._shown, length, self._moving))
-        self._head_304 = b""
+        self.made_304 = b""
         self.until = min(entry.fresh_until, entry.born_at + age_s + 1)
         return True
 
     @property
     def head_304(self) -> bytes:
         """The head of the answer to who has this already."""
-        if not self._head_304:
+        if not self.made_304:
             fields = _dressed(self.policy, fields_304(decode_fields(self.entry.fields)))
-            self._head_304 = b"".join((_status_line(304), encode_fields(fields), self._moving))
-        return self._head_304
+            self.made_304 = b"".join((_status_line(304), encode_fields(fields), self._moving))
+        return self.made_304
+
+    def end(self) -> None:
+        """Nothing leads here any more, and who still knows of it gets nothing."""
+        self.places.clear()
+        self.until = 0.0
+
+
+class Hit:
+    """A request that a Ready answers as long as `epoch` is that of the paths. `logged` is the access log's own."""
+
+    __slots__ = (
+        "epoch",
+        "head_only",
+        "headers",
+        "logged",
+        "method",
+        "not_modified",
+        "ready",
+        "size",
+        "status",
+        "target",
+    )
+
+    def __init__(
+        self,
+        epoch: object,
+        ready: Ready,
+        method: bytes,
+        target: bytes,
+        headers: list[tuple[bytes, bytes]],
+        *,
+        not_modified: bool,
+    ) -> None:
+        self.epoch = epoch
+        self.ready = ready
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.not_modified = not_modified
+        self.status = 304 if not_modified else ready.entry.status
+        self.head_only = method == b"HEAD"
+        self.size = 300 if not_modified else ready.size - (len(ready.entry.body) if self.head_only else 0)
+        self.logged: Any = None
 
 
 @cache

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from nearpoint.wire import framing as wire_framing
-from nearpoint.wire.exchange import RequestBodyError, ServerExchange, peer_of
+from nearpoint.wire.exchange import KnownHead, RequestBodyError, ServerExchange, peer_of
 from nearpoint.wire.filebody import FileBody, SpanBody
 from nearpoint.wire.filesend import FileSender, PeerGoneError
 from nearpoint.wire.guard import Fault
@@ -138,6 +138,28 @@ class Connection(Intake):
             self._send_reply(reply)
         else:
             self._out.extend(reply)  # type: ignore[arg-type]
+        return True
+
+    def _answer_again(self, known: KnownHead) -> bool:
+        if self._active is not None or self._queue or self._write_paused or self._server.draining:
+            return False
+        method, target, fields = known
+        try:
+            reply = self._instant(method, target, fields, self.peer)  # type: ignore[misc]  # who knows it has answered
+        except Exception:
+            log.error("instant hook failed", error=traceback.format_exc())
+            return False
+        if isinstance(reply, bytes):
+            self._transport.write(reply)
+            self._since = self._server.ticker.now
+            return True
+        if reply is None:
+            return False
+        if type(reply[-1]) is FileBody:
+            self._send_reply(reply)
+        else:
+            self._transport.writelines(reply)
+            self._since = self._server.ticker.now
         return True
 
     def _send_reply(self, reply: Sequence[bytes | FileBody]) -> None:

@@ -26,13 +26,19 @@ class RequestBodyError(Exception):
 
 
 class KnownFields(list[tuple[bytes, bytes]]):
-    """A head's fields that have come before, byte for byte. The hook may keep in `memo` what it has made of them."""
+    """The fields of a head that has come before, byte for byte: always with the same method and target.
+
+    The hook may keep in `memo` what it has made of the request.
+    """
 
     __slots__ = ("memo",)
 
     def __init__(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
         super().__init__(fields)
         self.memo: Any = None
+
+
+KnownHead = tuple[bytes, bytes, KnownFields]  # method, target, fields
 
 
 def peer_of(transport: asyncio.BaseTransport, protocol: str) -> Peer:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httptools
 
-from nearpoint.wire.exchange import KnownFields, RequestBodyError, ServerExchange
+from nearpoint.wire.exchange import KnownFields, KnownHead, RequestBodyError, ServerExchange
 from nearpoint.wire.guard import FRAMING, Fault, Framing, frame_request, valid_host
 from nearpoint.wire.inbound import InboundBody
 from nearpoint.wire.limits import CHUNK_OVERHEAD_BYTES_MAX, DISCARD_BYTES_MAX
@@ -99,6 +99,10 @@ class Intake(asyncio.Protocol):
         """Answer by the hook, if there is one and it has something; `exchange` where the request is not plain."""
         raise NotImplementedError
 
+    def _answer_again(self, known: KnownHead) -> bool:
+        """Answer by the hook, if it is its turn, a head that has come before; nothing else waits to be written."""
+        raise NotImplementedError
+
     def _enqueue(self, exchange: ServerExchange) -> None:
         """Answer in turn."""
         raise NotImplementedError
@@ -128,8 +132,7 @@ class Intake(asyncio.Protocol):
             self._pending += data
             return
         known = self._known.get(data)
-        if known is not None and self._between and not self._last and self._my_turn() and self._answer_at_once(*known):
-            self._flush()
+        if known is not None and self._between and not self._last and self._answer_again(known):
             return
         if len(data) > _SLICE_BYTES and data.count(b"\r\n\r\n") > self._server.limits.pipelined_max:
             self._pending = data

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from nearpoint.wire.connection import Connection, default_error
 from nearpoint.wire.dates import http_date
-from nearpoint.wire.exchange import RequestBodyError
+from nearpoint.wire.exchange import KnownHead, RequestBodyError
 from nearpoint.wire.filebody import FileBody
 from nearpoint.wire.http2_negotiate import Negotiated
 from nearpoint.wire.limits import Limits
@@ -79,7 +79,7 @@ class Server:
         self.limits = limits if limits is not None else Limits()
         self.instant = instant
         self.draining = False
-        self.known_heads: dict[bytes, tuple[bytes, bytes, list[tuple[bytes, bytes]]]] = {}
+        self.known_heads: dict[bytes, KnownHead] = {}
         self.date = ""
         self.loop: asyncio.AbstractEventLoop
         self.ticker = Ticker(self.limits.tick_s, self._tick)
