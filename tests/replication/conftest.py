@@ -141,7 +141,7 @@ class Regions:
     """Regions by name, and the copiers between them."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._client = Client()
         self._regions: dict[str, Region] = {}
         self._copying: dict[str, asyncio.Task[None]] = {}
@@ -152,7 +152,7 @@ class Regions:
 
     async def start(self, *names: str) -> None:
         for name in names:
-            self._regions[name] = Region(name, self._folder / name, self._client)
+            self._regions[name] = Region(name, self.folder / name, self._client)
             await self._regions[name].start()
 
     def copy(self, *names: str) -> None:

@@ -1,13 +1,26 @@
-"""Two buckets are compared and made equal, with nothing of the log."""
+"""Buckets are compared and made equal, with nothing of the log: once, all of them, and by itself."""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import os
+import time
+import tracemalloc
+from typing import Any, cast
 
 import pytest
 
+from nearpoint.bucket import mending
+from nearpoint.regions.rules import compile_rules
+from nearpoint.regions.version import Stamp
 from nearpoint.replication import reconcile as module
+from nearpoint.replication.peer import Peer, UnavailableError, Version
 from nearpoint.replication.reconcile import Report, Side, reconcile
+from nearpoint.replication.repair import DAMAGED, Repairer
+from nearpoint.replication.schedule import Absences, next_at
+from nearpoint.replication.sweep import Memory, SweepBusyError, only_one, sweep
+from nearpoint.wire.message import Request, Response
+from nearpoint.world.memory import resident_bytes
 
 US, EU = "us-east-1", "eu-west-1"
 
@@ -35,13 +48,12 @@ async def fill(pair: Any, count: int = 30) -> None:
 
 
 @pytest.mark.parametrize("page", [3, 2000])
-async def test_what_differs_is_found_and_repaired(pair: Any, page: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAGE_ROWS", page)
+async def test_what_differs_is_found_and_repaired(pair: Any, page: int) -> None:
     await fill(pair, 10)
     one, two = await sides(pair)
-    found = await reconcile(one, two, repair=False)
+    found = await reconcile(one, two, repair=False, page_rows=page)
     assert (found.missing, found.repaired, found.equal) == (10 + 2 + 10 + 2, 0, False)
-    assert (await reconcile(one, two, repair=True)).repaired == found.missing
+    assert (await reconcile(one, two, repair=True, page_rows=page)).repaired == found.missing
     assert await pair[US].history("aaa") == await pair[EU].history("bbb")
     assert (await reconcile(one, two, repair=False)).equal
 
@@ -83,9 +95,248 @@ async def sides_one_way(pair: Any) -> tuple[Side, Side]:
 async def test_it_goes_on_where_it_was_cut_short(pair: Any) -> None:
     await fill(pair)
     one, two = await sides(pair)
-    seen: list[Report] = []
-    whole = await reconcile(one, two, repair=False, on_progress=seen.append)
-    rest = await reconcile(one, two, repair=False, after="k020")
-    assert seen[-1] is whole
+    whole = await reconcile(one, two, repair=False)
+    rest = await reconcile(one, two, repair=False, report=Report(last_key="k020"))
     assert 0 < rest.missing < whole.missing
     assert whole.last_key.startswith("ü")
+
+
+async def test_why_something_is_missing_is_said_and_recent_writes_are_left_to_the_log(pair: Any) -> None:
+    us = pair[US]
+    await us.ask("DELETE", "aaa", query="replication")
+    await us.ask("PUT", "aaa", "before", b"x")
+    await us.replicate("aaa", "bbb")
+    await us.ask("PUT", "aaa", "logged", b"x")
+    begun_us = time.time_ns() // 1000
+    await us.ask("PUT", "aaa", "recent", b"x")
+    report = await reconcile(*await sides(pair), repair=False, until_us=begun_us)
+    assert {each.key: each.why for each in report.shown} == {
+        "before": "no rule led there when it was written",
+        "logged": "on its way, says its region's log",
+    }
+    assert (report.missing, report.recent) == (2, 1)
+
+
+async def test_what_had_arrived_is_struck_off_the_log_and_its_status_is_true(pair: Any) -> None:
+    us, eu = pair[US], pair[EU]
+    await us.ask("PUT", "aaa", "k", b"x")
+    await us.ask("PUT", "aaa", "amended", b"x")
+    report = await reconcile(*await sides(pair), repair=True)
+    assert (report.repaired, report.restated) == (2, 2)
+    assert await us.pending() == 0
+    assert (await us.ask("HEAD", "aaa", "k")).header("x-amz-replication-status") == "COMPLETED"
+    # A row that was lost, and the status it left behind.
+    tagging = b"<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"
+    await us.ask("PUT", "aaa", "amended", tagging, query="tagging")
+    await us.embedded.writer.submit(lambda tx: tx.db.execute("DELETE FROM outbox"))
+    assert (await us.ask("HEAD", "aaa", "amended")).header("x-amz-replication-status") == "PENDING"
+    assert (await reconcile(*await sides(pair), repair=True)).amended == 1
+    assert (await us.ask("HEAD", "aaa", "amended")).header("x-amz-replication-status") == "COMPLETED"
+    assert b"<Key>a</Key>" in (await eu.ask("GET", "bbb", "amended", query="tagging")).body
+
+
+async def test_what_was_amended_since_is_still_owed(pair: Any) -> None:
+    us = pair[US]
+    await us.ask("PUT", "aaa", "k", b"x")
+    before, _ = await us.peer.history("aaa", "", 10)
+    await us.ask("PUT", "aaa", "k", b"<Tagging><TagSet/></Tagging>", query="tagging")
+    await us.peer.arrived("aaa", "bbb", before)
+    assert await us.pending() == 2
+
+
+# --- sweeps: all pairs, interrupted and gone on with
+
+
+async def test_a_sweep_that_was_interrupted_is_gone_on_with(pair: Any, tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr("nearpoint.replication.sweep.PAGE_ROWS", 4)
+    monkeypatch.setattr("nearpoint.replication.sweep.SAVE_EVERY_S", 0)
+    await fill(pair)
+    peers = {region: pair[region].peer for region in (US, EU)}
+    memory = Memory(tmp_path, repair=True)
+    asked = 0
+
+    async def fault(request: Request) -> Response | None:
+        nonlocal asked
+        asked += "history" in request.target
+        return Response(503) if asked > 6 else None
+
+    pair[EU].fault = fault
+    with pytest.raises(UnavailableError):
+        await sweep(peers, memory, repair=True, cause="test")
+    kept = memory.unfinished(time.time())
+    assert kept is not None
+    before = kept.report_of(("aaa", "bbb"))
+    assert before is not None
+    assert before.last_key
+    assert kept.current == ("aaa", "bbb")
+    # From the file, as another process would.
+    pair[EU].fault = None
+    done = await sweep(peers, Memory(tmp_path, repair=True), repair=True, cause="test")
+    [(_, _, report)] = done.reports
+    assert done.ended_at is not None
+    assert report.repaired > before.repaired
+    assert report.keys == len({row[0] for row in await pair[US].history("aaa")})  # each key once
+    assert await pair[US].history("aaa") == await pair[EU].history("bbb")
+    # Begun anew when it is done, or when it is asked for.
+    again = await sweep(peers, memory, repair=True, cause="test")
+    assert again.reports[0][2].equal
+    with only_one(tmp_path), pytest.raises(SweepBusyError), only_one(tmp_path):
+        pass
+
+
+async def test_a_remembered_sweep_that_cannot_be_read_begins_anew(tmp_path: Any) -> None:
+    memory = Memory(tmp_path, repair=True)
+    assert memory.unfinished(0) is None
+    (tmp_path / "reconcile.json").write_bytes(b'{"repair": tru')
+    assert memory.unfinished(0) is None
+
+
+class Endless:
+    """A peer of so many keys, each with one version; every thousandth is missing in one of the two."""
+
+    def __init__(self, count: int, *, lacks: bool) -> None:
+        self._count = count
+        self._lacks = lacks
+
+    async def history(self, bucket: str, after: str, limit: int) -> tuple[list[Version], bool]:
+        first = int(after or -1) + 1
+        last = min(self._count, first + limit)
+        found = [
+            Version(
+                key=f"{at:09}", id="v", stamp=Stamp(at, "us", "e"), amended=(0, ""), size=1, marker=False, tags=()
+            )
+            for at in range(first, last)
+            if not (self._lacks and at % 1000 == 0)
+        ]  # fmt: skip
+        return found, last < self._count
+
+
+async def test_memory_does_not_grow_with_the_keys() -> None:
+    """Measured at ten million keys by NEARPOINT_KEYS=10000000: the same."""
+    count = int(os.environ.get("NEARPOINT_KEYS", "120000"))
+    rules = compile_rules(
+        {"Rules": [{"Status": "Enabled", "Prefix": "", "Destination": {"Bucket": "arn:aws:s3:::two"}}]}
+    )
+    one = Side(peer=cast("Peer", Endless(count, lacks=False)), bucket="one", rules=rules)
+    two = Side(peer=cast("Peer", Endless(count, lacks=True)), bucket="two", rules=())
+    sizes = []
+
+    async def measure(report: Report) -> None:
+        if report.keys % (count // 6) < module.PAGE_ROWS:
+            sizes.append(tracemalloc.get_traced_memory()[0] if count < 1_000_000 else resident_bytes(os.getpid()))
+
+    if count < 1_000_000:
+        tracemalloc.start()
+    try:
+        started_s = time.monotonic()
+        report = await reconcile(one, two, repair=False, on_progress=measure)
+        print(f"{count} keys in {time.monotonic() - started_s:.0f} s; bytes on the way: {sizes}")
+    finally:
+        tracemalloc.stop()
+    assert (report.keys, report.missing, len(report.shown)) == (count, count // 1000, module.SHOWN_MAX)
+    assert sizes[-1] < sizes[1] + 1_000_000
+
+
+# --- by itself
+
+
+def test_when_to_compare_is_jittered_and_after_outages_only_when_caught_up() -> None:
+    assert next_at(100, 50, 0) == 140
+    assert next_at(100, 50, 0.5) == 150
+    assert next_at(100, 50, 0.999) < 160
+    away = Absences(outage_s=60)
+    away.seen("eu", there=False, now_s=0)
+    away.seen("eu", there=True, now_s=59)
+    assert away.due(60, caught_up=True) == []
+    away.seen("eu", there=False, now_s=100)
+    away.seen("ap", there=False, now_s=150)
+    away.seen("eu", there=True, now_s=200)
+    assert away.due(201, caught_up=True) == []  # ap is away yet
+    away.seen("ap", there=True, now_s=300)
+    assert away.due(301, caught_up=False) == []
+    assert away.due(302, caught_up=True) == ["ap", "eu"]
+    assert away.due(200 + 600, caught_up=False) == ["ap", "eu"]
+    away.compared()
+    assert away.due(1000, caught_up=True) == []
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(15):
+        while not await condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_a_region_that_returns_is_compared_by_itself(pair: Any, tmp_path: Any) -> None:
+    """What was lost of its log meanwhile comes with it."""
+    us, eu = pair[US], pair[EU]
+    repairer = Repairer(tmp_path / "sweeps", {US: us.peer, EU: eu.peer}, outage_s=0.05, look_s=0.02)
+    running = asyncio.create_task(repairer.run())
+
+    async def away(request: Request) -> Response | None:
+        return Response(503)
+
+    await us.ask("PUT", "aaa", "k", b"x")
+    await us.embedded.writer.submit(lambda tx: tx.db.execute("DELETE FROM outbox"))
+    eu.fault = away
+    await asyncio.sleep(0.3)
+    assert repairer.status()["last"] is None
+    eu.fault = None
+
+    async def compared() -> bool:
+        return repairer.status()["last"] is not None
+
+    await until(compared)
+    last = repairer.status()["last"]
+    assert (last["cause"], last["repaired"]) == (f"back after an outage: {EU}", 1)
+    assert (await eu.ask("HEAD", "bbb", "k")).status == 200
+    # And by the clock; nothing happens before its time.
+    assert repairer.status()["every_s"] == 86_400
+    with pytest.raises(ValueError, match="between 60"):
+        repairer.set_every(5)
+    repairer.set_every(60)
+    assert 40 < repairer.status()["next_at"] - time.time() < 80
+    repairer.set_every(None)
+    assert Repairer(tmp_path / "sweeps", {}).status()["every_s"] is None
+    running.cancel()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE outbox SET key = x'ff00ff' WHERE sequence = 2",
+        "UPDATE outbox SET size = 'x', written = 'y' WHERE sequence = 2",
+        "UPDATE outbox SET operation = 'p' WHERE sequence = 2",
+        "UPDATE outbox SET version = x'00' WHERE sequence = 2",
+        "UPDATE outbox SET key = 'text', size = -1 WHERE sequence = 2",
+    ],
+)
+async def test_a_damaged_entry_of_the_log_is_set_aside_reported_and_reconciled(
+    pair: Any, tmp_path: Any, damage: str
+) -> None:
+    us, eu = pair[US], pair[EU]
+    for key in ("a", "b", "c"):
+        await us.ask("PUT", "aaa", key, key.encode())
+    await us.embedded.writer.submit(lambda tx: tx.db.execute(damage))
+    pair.copy()
+
+    async def told() -> bool:
+        return bool((await us.peer.owed())["parked"])
+
+    await until(told)
+    await pair.settled()
+    [parked] = (await us.peer.owed())["parked"]
+    assert parked["reason"] == DAMAGED == mending.DAMAGED
+    assert [(await eu.ask("HEAD", "bbb", key)).status for key in "abc"] == [200, 404, 200]
+    assert (await us.ask("HEAD", "aaa", "b")).header("x-amz-replication-status") in ("PENDING", "FAILED")
+    repairer = Repairer(tmp_path / "sweeps", {US: us.peer, EU: eu.peer}, look_s=0.02)
+    running = asyncio.create_task(repairer.run())
+
+    async def mended() -> bool:
+        return repairer.status()["last"] is not None
+
+    await until(mended)
+    assert (await eu.ask("GET", "bbb", "b")).body == b"b"
+    assert (await us.ask("HEAD", "aaa", "b")).header("x-amz-replication-status") == "COMPLETED"
+    assert repairer.status()["last"]["cause"] == "an entry of a log was damaged"
+    assert (await us.peer.owed())["parked"] == []
+    running.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from nearpoint.replication.repair import Repairer
 from nearpoint.replication.service import Service
 from nearpoint.wire.message import Headers, Request, read_all
 
@@ -13,10 +14,11 @@ US, EU = "us-east-1", "eu-west-1"
 
 class Asking:
     def __init__(self, pair: Any) -> None:
-        self._service = Service(pair.copiers, {name: pair[name].peer for name in pair.copiers}, "token")
+        peers = {name: pair[name].peer for name in pair.copiers}
+        self._service = Service(pair.copiers, peers, "token", Repairer(pair.folder / "sweeps", peers))
 
-    async def __call__(self, method: str, path: str, token: str = "token") -> tuple[int, str]:
-        request = Request(method, path, Headers([("Authorization", f"Bearer {token}")]))
+    async def __call__(self, method: str, path: str, token: str = "token", body: bytes = b"") -> tuple[int, str]:
+        request = Request(method, path, Headers([("Authorization", f"Bearer {token}")]), body)
         response = await self._service.handle(request)
         return response.status, (await read_all(response.body, 2**20)).decode()
 
@@ -27,7 +29,12 @@ async def test_status_metrics_and_retry(pair: Any) -> None:
     ask = Asking(pair)
     assert (await ask("GET", "/status", "other"))[0] == 401
     assert (await ask("GET", "/other"))[0] == 404
-    assert json.loads((await ask("GET", "/status"))[1]) == {"pairs": [], "parked": [], "unreachable": {}}
+    status = json.loads((await ask("GET", "/status"))[1])
+    assert status.pop("reconcile")["every_s"] == 86_400
+    assert status == {"pairs": [], "parked": [], "unreachable": {}}
+    assert (await ask("POST", "/schedule", body=b'{"every_s": 1}'))[0] == 400
+    assert (await ask("POST", "/schedule", body=b"x"))[0] == 400
+    assert json.loads((await ask("POST", "/schedule", body=b'{"every_s": 3600}'))[1])["every_s"] == 3600
     await us.ask("PUT", "aaa", "k", b"12345")
     await pair.settled()
     [found] = json.loads((await ask("GET", "/status"))[1])["pairs"]

@@ -38,7 +38,7 @@ def _line(*event: object) -> bytes:
 
 
 def _told(sign: str, entry: Entry) -> bytes:
-    return _line(sign, entry.sequence, entry.bucket, entry.destination, entry.key.decode())
+    return _line(sign, entry.sequence, entry.bucket, entry.destination, entry.key.decode(errors="replace"))
 
 
 class Follower:

@@ -4,7 +4,8 @@ GET  /-/outbox?seen=N&wait=S           until the log is longer than N: which buc
 GET  /-/outbox?bucket=B&destination=D&after=N&limit=M     what B owes to D, in order
 GET  /-/pending                        what is pending, and from then on what is added and what has arrived (`feed`)
 GET  /-/newest?bucket=B&key=K          the stamp of the key's newest version, null where there is none
-POST /-/outbox                         {"done": [N …], "parked": [[N, reason] …]} or {"retry": true}
+POST /-/outbox                         {"done": [N …], "parked": [[N, reason] …]} or {"retry": true}; or what a
+                                       comparison found: {"arrived": …} or {"compared": …} (`mending`)
 GET  /-/owed                           how much every bucket owes to every other, and what was given up
 POST /-/versions?bucket=B              [[key, version, with content] …]: those versions (`document`)
 PUT  /-/versions?bucket=B              versions of another region (`document`): what became of each
@@ -19,9 +20,10 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import orjson
+import structlog
 
 from nearpoint.awsproto import AwsError
-from nearpoint.bucket import outbox, rows, schema
+from nearpoint.bucket import mending, outbox, rows, schema
 from nearpoint.bucket.calls import legal_key
 from nearpoint.bucket.document import Inlet
 from nearpoint.bucket.replicas import Replicas, Wanted, history
@@ -29,6 +31,8 @@ from nearpoint.bucket.settings import replication_rules
 from nearpoint.bucket.store import Store
 from nearpoint.signing import Verified
 from nearpoint.wire.message import Headers, Request, Response, StreamBody
+
+log = structlog.get_logger("nearpoint.bucket")
 
 PATH = "/-/"  # no bucket can be named `-`
 WAIT_MAX_S = 25.0  # below the 30 s that clients wait for a first byte
@@ -89,7 +93,11 @@ class Internal:
         if "bucket" in query:
             limit = min(int(query.get("limit", ROWS_MAX)), ROWS_MAX)
             due = outbox.due(store.db, query["bucket"], query["destination"], int(query.get("after", 0)), limit)
-            return [(row.sequence, row.key.decode(), *row[2:]) for row in due]
+            damaged = [row.sequence for row in due if not mending.is_readable(row)]
+            if damaged:
+                log.error("entries of the log are damaged", bucket=query["bucket"], sequences=damaged[:10])
+                await store.writer.submit(lambda tx: mending.set_aside(tx, damaged))
+            return [(row.sequence, row.key.decode(), *row[2:]) for row in due if mending.is_readable(row)]
         seen, wait_s = int(query.get("seen", -1)), min(float(query.get("wait", 0)), WAIT_MAX_S)
         if wait_s > 0 and outbox.last(store.db) <= seen:
             await store.log_grows(wait_s)
@@ -99,6 +107,14 @@ class Internal:
     async def _settle(self, told: dict[str, Any]) -> Any:
         if told.get("retry"):
             return {"retried": await self._store.writer.submit(outbox.retry)}
+        if "arrived" in told:
+            of, to = told["arrived"]["bucket"], told["arrived"]["destination"]
+            seen = [(legal_key(key), version, at, where) for key, version, at, where in told["arrived"]["versions"]]
+            await self._store.writer.submit(lambda tx: mending.arrived(tx, of, to, seen))
+            return {}
+        if "compared" in told:
+            of, to = told["compared"]["bucket"], told["compared"]["destination"]
+            return {"struck": await self._store.writer.submit(lambda tx: mending.compared(tx, of, to))}
         done = [int(each) for each in told.get("done", [])]
         given_up = [(int(sequence), str(reason)) for sequence, reason in told.get("parked", [])]
         await self._store.writer.submit(lambda tx: outbox.settle(tx, done, given_up))

@@ -110,7 +110,7 @@ def of_pair(db: apsw.Connection, bucket: str, destination: str, limit: int) -> l
     """What a bucket owes to another, in order; `limit` rows when there are as many or more."""
     rows = fetch_all(
         db,
-        "SELECT sequence, bucket, destination, key FROM outbox INDEXED BY outbox_due "
+        "SELECT sequence, bucket, destination, CAST(key AS BLOB) FROM outbox INDEXED BY outbox_due "
         "WHERE parked IS NULL AND bucket = ? AND destination = ? ORDER BY sequence LIMIT ?",
         (bucket, destination, limit),
     )
@@ -131,7 +131,7 @@ def count(db: apsw.Connection) -> list[Pair]:
     rows = fetch_all(
         db,
         "SELECT bucket, destination, SUM(parked IS NULL), SUM(CASE WHEN parked IS NULL THEN size ELSE 0 END), "
-        "MIN(CASE WHEN parked IS NULL THEN written END), SUM(parked IS NOT NULL) "
+        "MIN(CASE WHEN parked IS NULL THEN CAST(written AS INTEGER) END), SUM(parked IS NOT NULL) "
         "FROM outbox GROUP BY bucket, destination ORDER BY bucket, destination",
     )
     return [Pair._make(row) for row in rows]
@@ -139,20 +139,24 @@ def count(db: apsw.Connection) -> list[Pair]:
 
 def parked(db: apsw.Connection, limit: int) -> list[dict[str, Any]]:
     """The newest of what was given up, with the reasons."""
+    # As bytes: a damaged row has anything in it.
     rows = fetch_all(
         db,
-        "SELECT bucket, destination, key, version, operation, parked FROM outbox WHERE parked IS NOT NULL "
-        "ORDER BY sequence DESC LIMIT ?",
+        "SELECT bucket, destination, CAST(key AS BLOB), CAST(version AS BLOB), CAST(operation AS BLOB), parked "
+        "FROM outbox WHERE parked IS NOT NULL ORDER BY sequence DESC LIMIT ?",
         (limit,),
     )
     names = ("bucket", "destination", "key", "version", "operation", "reason")
-    return [dict(zip(names, (row[0], row[1], row[2].decode(), *row[3:]), strict=True)) for row in rows]
+    return [
+        dict(zip(names, (*row[:2], *(each.decode(errors="replace") for each in row[2:5]), row[5]), strict=True))
+        for row in rows
+    ]
 
 
 def settle(tx: Transaction, done: Sequence[int], given_up: Sequence[tuple[int, str]]) -> None:
     """Strike off what was copied, and park what was given up. Rows that are gone already are no error."""
     touched: set[tuple[str, bytes, str]] = set()
-    returned = "RETURNING bucket, key, version, destination"
+    returned = "RETURNING bucket, CAST(key AS BLOB), version, destination"
 
     def note(sequence: int, row: tuple[Any, ...] | None) -> None:
         if row is not None:
@@ -166,7 +170,7 @@ def settle(tx: Transaction, done: Sequence[int], given_up: Sequence[tuple[int, s
         parked = (reason[:REASON_CHARS_MAX], sequence)
         note(sequence, fetch_one(tx.db, f"UPDATE outbox SET parked = ? WHERE sequence = ? {returned}", parked))  # noqa: S608
     for version in touched:
-        _follow(tx, version, "COMPLETED")
+        follow(tx, version, "COMPLETED")
 
 
 def retry(tx: Transaction) -> int:
@@ -177,7 +181,7 @@ def retry(tx: Transaction) -> int:
         tx.db.execute(f"INSERT INTO outbox ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)  # noqa: S608
     tx.log.afresh = True
     for version in {(row[0], row[2], row[3]) for row in rows}:
-        _follow(tx, version, "COMPLETED")
+        follow(tx, version, "COMPLETED")
     return len(rows)
 
 
@@ -191,7 +195,7 @@ def forget(tx: Transaction, bucket: str, kept: Collection[str]) -> None:
     )
     tx.log.afresh = tx.log.afresh or bool(rows)
     for key, version in set(rows):
-        _follow(tx, (bucket, key, version), "FAILED")
+        follow(tx, (bucket, key, version), "FAILED")
 
 
 def forget_version(tx: Transaction, bucket: str, key: bytes, version: str) -> None:
@@ -204,7 +208,7 @@ def forget_version(tx: Transaction, bucket: str, key: bytes, version: str) -> No
     tx.log.struck += [Entry(sequence, bucket, destination, key) for sequence, destination in rows]
 
 
-def _follow(tx: Transaction, version: tuple[str, bytes, str], without_rows: Status) -> None:
+def follow(tx: Transaction, version: tuple[str, bytes, str], without_rows: Status) -> None:
     """Give a version the status that its rows say."""
     [(waiting, failed)] = fetch_all(
         tx.db,

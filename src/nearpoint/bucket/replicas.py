@@ -33,7 +33,8 @@ log = structlog.get_logger("nearpoint.bucket")
 
 Outcome = Literal["applied", "had", "content", "missing", "refused"]
 _HISTORY = (
-    "SELECT key, version, stamp, origin, etag, amended, amended_in, size, marker, tags FROM object WHERE bucket = ?"
+    "SELECT key, version, stamp, origin, etag, amended, amended_in, size, marker, tags, replication "
+    "FROM object WHERE bucket = ?"
 )
 _FIELDS = frozenset(
     {"cache-control", "content-disposition", "content-encoding", "content-language", "content-type", "expires"}
@@ -114,6 +115,8 @@ class Replicas:
 
     async def _take_one(self, bucket_name: str, manifest: Manifest, inlet: Inlet) -> Any:
         """A future of the outcome, or the AwsError that is this version's own. Raises what concerns all of them."""
+        if manifest.problem:
+            return AwsError("InvalidRequest", manifest.problem)
         ahead = how_far_ahead(max(manifest.time_us, manifest.amended_us), now_us())
         if ahead is not Ahead.FINE:
             log.warning("a stamp from the future", bucket=bucket_name, region=manifest.origin, time_us=manifest.time_us)

@@ -3,59 +3,77 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from rich.live import Live
+from rich.markup import escape
+from rich.text import Text
 
 from nearpoint.cli.console import CommandError, Exit, notes, print_json, results, table
 from nearpoint.cli.world_client import WorldClient
 from nearpoint.regions.catalog import StoreSpec
 from nearpoint.regions.store import Store
 from nearpoint.replication.peer import Peer, RefusedError, UnavailableError
-from nearpoint.replication.reconcile import Report, Side, reconcile
+from nearpoint.replication.reconcile import Report
+from nearpoint.replication.sweep import Memory, Progress, SweepBusyError, only_one, sweep
 from nearpoint.wire.client import Client
 from nearpoint.world.layout import World
 from nearpoint.world.processes import embedded_regions, store_endpoint
 
-PROGRESS_KEYS = 20_000
+LINE_EVERY_S = 5.0
 
 
-def command(*, data: Path, check: bool, as_json: bool) -> int:
+def command(*, data: Path, check: bool, afresh: bool, as_json: bool) -> int:
     """Compare, and repair unless `check`. 0: equal, or made so; 1: what differs was left or could not be repaired."""
-    world = WorldClient(data).world
+    client = WorldClient(data)
+    folder = client.layout.replication
+    memory = Memory(folder, repair=not check)
     try:
-        found = asyncio.run(_all(world, repair=not check))
+        with only_one(folder):
+            found = memory.unfinished(time.time())
+            if found is not None and not afresh:
+                begun = datetime.fromtimestamp(found.started_at).strftime("%Y-%m-%d %H:%M")
+                notes.print(f"Going on with what was begun at {begun}. (--afresh begins anew.)")
+            with Watched() as shown:
+                done = asyncio.run(_sweep(client.world, memory, check=check, afresh=afresh, shown=shown))
+    except SweepBusyError:
+        raise CommandError(
+            "The buckets are being compared already: `nearpoint replication status` shows how far.", Exit.REFUSED
+        ) from None
     except UnavailableError as error:
-        raise CommandError(f"A region cannot be reached: {error}", Exit.UNREACHABLE) from error
+        raise CommandError(
+            f"A region cannot be reached: {error}. The same command goes on from here.", Exit.UNREACHABLE
+        ) from error
     except RefusedError as error:
         raise CommandError(str(error), Exit.REFUSED) from error
+    except KeyboardInterrupt:
+        notes.print("Stopped. The same command goes on from here.")
+        raise
     if as_json:
-        print_json([{"buckets": list(buckets)} | asdict(report) for buckets, report in found])
+        print_json([{"buckets": [one, two]} | asdict(report) for one, two, report in done.reports])
     else:
-        _show(found, check=check)
-    left = any(not report.equal if check else report.refused for _, report in found)
+        _show(done, check=check)
+    left = any(not report.equal if check else report.refused for _, _, report in done.reports)
     return int(Exit.FAILED if left else Exit.DONE)
 
 
-async def _all(world: World, *, repair: bool) -> list[tuple[tuple[str, str], Report]]:
+async def _sweep(world: World, memory: Memory, *, check: bool, afresh: bool, shown: Watched) -> Progress:
     client = Client()
     try:
-        peers = {region: _peer(world, region, client) for region in embedded_regions(world)}
-        sides: dict[str, Side] = {}
-        for peer in peers.values():
-            for bucket, rules in (await peer.rules()).items():
-                sides[bucket] = Side(peer=peer, bucket=bucket, rules=rules)
-        pairs = sorted({tuple(sorted((name, rule.destination))) for name in sides for rule in sides[name].rules})
-        found = []
-        for one, two in pairs:
-            both = [sides.get(name) or await _without_rules(peers, name) for name in (one, two)]
-            notes.print(f"{one} and {two} …")
-            report = await reconcile(both[0], both[1], repair=repair, on_progress=_progress)
-            found.append(((one, two), report))
-        return found
+        return await sweep(
+            peers_of(world, client), memory, repair=not check, cause="command", afresh=afresh, on_progress=shown.note
+        )
     finally:
         await client.close()
+
+
+def peers_of(world: World, client: Client) -> dict[str, Peer]:
+    """The regions' stores as this machine reaches them: those that can tell their versions."""
+    return {region: _peer(world, region, client) for region in embedded_regions(world)}
 
 
 def _peer(world: World, region: str, client: Client) -> Peer:
@@ -71,31 +89,72 @@ def _peer(world: World, region: str, client: Client) -> Peer:
     return Peer(Store(spec, client, clock=lambda: datetime.now(UTC)))
 
 
-async def _without_rules(peers: dict[str, Peer], bucket: str) -> Side:
-    for peer in peers.values():
-        if await peer.has_bucket(bucket):
-            return Side(peer=peer, bucket=bucket, rules=())
-    raise RefusedError("NoSuchBucket", f"The destination bucket {bucket} does not exist.")
+class Watched:
+    """Shows how far a sweep is: on a terminal in place, otherwise a line now and then."""
+
+    def __init__(self) -> None:
+        self._live: Live | None = None
+        self._started_s = self._said_s = time.monotonic()
+        self._keys_before: int | None = None
+
+    def __enter__(self) -> Watched:
+        if notes.is_terminal:
+            self._live = Live(Text("Comparing …"), console=notes, refresh_per_second=8, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def note(self, progress: Progress) -> None:
+        """Take in how far it is."""
+        if progress.current is None:
+            return
+        report = progress.report_of(progress.current)
+        assert report is not None
+        if self._keys_before is None:
+            self._keys_before = sum(each.keys for _, _, each in progress.reports)
+        if self._live is None and time.monotonic() - self._said_s < LINE_EVERY_S:
+            return
+        self._said_s = time.monotonic()
+        line = Text(self._line(progress.current, report, sum(each.keys for _, _, each in progress.reports)))
+        if self._live is not None:
+            self._live.update(line)
+        else:
+            notes.print(line, soft_wrap=True)
+
+    def _line(self, pair: tuple[str, str], report: Report, keys: int) -> str:
+        took_s = max(0.001, time.monotonic() - self._started_s)
+        rate = (keys - (self._keys_before or 0)) / took_s
+        differ = report.missing + report.amended
+        return (
+            f"{pair[0]} and {pair[1]}: {report.keys:,} keys, {differ:,} differences, {report.repaired:,} repaired, "
+            f"{rate:,.0f} keys/s, at {report.last_key[:60]}"
+        )
 
 
-def _progress(report: Report) -> None:
-    if report.keys % PROGRESS_KEYS == 0 and report.keys:
-        notes.print(f"  {report.keys} keys, {report.missing + report.amended} differences, at {report.last_key}")
-
-
-def _show(found: list[tuple[tuple[str, str], Report]], *, check: bool) -> None:
-    if not found:
+def _show(done: Progress, *, check: bool) -> None:
+    if not done.reports:
         notes.print("No bucket has replication rules: there is nothing to compare.")
         return
-    rows = table("buckets", ">keys", ">versions", ">missing", ">amended", ">repaired", ">refused")
+    rows = table("buckets", ">keys", ">versions", ">missing", ">amended", ">repaired", ">refused", ">recent")
     shown: list[Any] = []
-    for buckets, report in found:
-        counts = (report.keys, report.versions, report.missing, report.amended, report.repaired, report.refused)
-        rows.add_row(" and ".join(buckets), *map(str, counts))
+    for one, two, report in done.reports:
+        counts = (
+            report.keys, report.versions, report.missing, report.amended, report.repaired, report.refused,
+            report.recent,
+        )  # fmt: skip
+        rows.add_row(f"{one} and {two}", *map(str, counts))
         shown += report.shown
     results.print(rows)
     if shown:
-        differing = table("has it", "lacks it", "key", "version", "what", "" if check else "repair")
+        differing = table("has it", "lacks it", "key", "version", "what", "why", "" if check else "repair")
         for each in shown:
-            differing.add_row(each.bucket, each.destination, each.key, each.version, each.what, each.outcome)
+            cells = (each.bucket, each.destination, each.key, each.version, each.what, each.why, each.outcome)
+            differing.add_row(*map(escape, cells))
         results.print(differing)
+    if any(report.recent for _, _, report in done.reports):
+        notes.print("Recent ones were written while this ran: the log brings them.")
+    if check and shown:
+        notes.print("`nearpoint reconcile` brings each bucket what it lacks.")

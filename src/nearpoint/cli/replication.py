@@ -1,4 +1,4 @@
-"""`nearpoint replication`: two-way rules for an access point's buckets, how far copying is, and another try."""
+"""`nearpoint replication`: two-way rules for an access point's buckets, how far copies are, retries, the schedule."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Group
 from rich.live import Live
+from rich.markup import escape
 
 from nearpoint.cli.console import CommandError, Exit, notes, print_json, results, table
 from nearpoint.cli.target import clients_at
@@ -18,6 +19,7 @@ from nearpoint.cli.world_client import WorldClient
 SOCKET = "replication"
 WATCH_S = 1.0
 _BUCKET_ARN = "arn:aws:s3:::"
+_UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
 
 def enable(*, data: Path, access_point: str, as_json: bool) -> None:
@@ -112,6 +114,68 @@ def status(*, data: Path, watch: bool, as_json: bool) -> None:
                 live.update(_shown(client.ask("GET", "/status", port=SOCKET)), refresh=True)
 
 
+def schedule(*, data: Path, every: str | None, as_json: bool) -> None:
+    """Show, or set, how often the regions are compared by themselves."""
+    client = WorldClient(data)
+    if every is None:
+        answer = client.ask("GET", "/status", port=SOCKET)["reconcile"]
+    else:
+        answer = client.ask("POST", "/schedule", {"every_s": seconds_of(every)}, port=SOCKET)
+    if as_json:
+        print_json(answer)
+    else:
+        results.print("\n".join(_of_sweeps(answer)))
+
+
+def seconds_of(text: str) -> float | None:
+    """`90s`, `10m`, `6h`, `1d` in seconds; None for `off`. Raises CommandError."""
+    if text == "off":
+        return None
+    unit = _UNITS_S.get(text[-1:])
+    try:
+        return float(text[:-1]) * unit if unit is not None else float(text)
+    except ValueError:
+        raise CommandError(f"{text} is no span of time: 90s, 10m, 6h, 1d, or off.", Exit.USAGE) from None
+
+
+def _of_sweeps(answer: Mapping[str, Any]) -> list[str]:
+    """The comparisons in sentences."""
+    lines = []
+    running, last = answer["running"], answer["last"]
+    if running:
+        where = f" ({' and '.join(running['pair'])}, at {running['last_key'][:60]})" if running["pair"] else ""
+        lines.append(f"Comparing all buckets now ({running['cause']}): {_of_sweep(running)}{where}")
+    elif last and last["ended_at"]:
+        lines.append(f"Compared all buckets {_ago(last['ended_at'])} ({last['cause']}): {_of_sweep(last)}")
+    elif last:
+        lines.append(f"A comparison was interrupted: {_of_sweep(last)}")
+    if answer["obstacle"]:
+        lines.append(f"The comparison waits: {answer['obstacle']}")
+    if answer["every_s"] is None:
+        lines.append("Comparing by the clock is off.")
+    else:
+        left_s = max(0.0, answer["next_at"] - time.time())
+        lines.append(f"Compared by itself every {_span(answer['every_s'])}; next in {_span(left_s)}.")
+    return [escape(line) for line in lines]
+
+
+def _of_sweep(sweep: Mapping[str, Any]) -> str:
+    differ = sweep["missing"] + sweep["amended"]
+    refused = f", {sweep['refused']} refused" if sweep["refused"] else ""
+    return f"{sweep['keys']:,} keys, {differ:,} differed, {sweep['repaired']:,} repaired{refused}"
+
+
+def _ago(at: float) -> str:
+    return f"{_span(max(0.0, time.time() - at))} ago"
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{seconds:.0f} s"
+
+
 def _shown(answer: Mapping[str, Any]) -> Group:
     rows = table("from", "to", ">pending", ">bytes", ">oldest", ">lag p50", ">p99", ">copied", ">failed", "")
     for pair in answer["pairs"]:
@@ -136,6 +200,7 @@ def _shown(answer: Mapping[str, Any]) -> Group:
             given_up.add_row(f"{each['bucket']}/{each['key']}", each["version"], each["destination"], each["reason"])
         shown.append(given_up)
     shown += [f"[yellow]The log of {region} cannot be read: {why}[/]" for region, why in answer["unreachable"].items()]
+    shown += [f"[dim]{line}[/]" for line in _of_sweeps(answer["reconcile"])]
     return Group(*shown)
 
 

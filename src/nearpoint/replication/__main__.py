@@ -2,7 +2,8 @@
 
 The file is JSON: `stores` (region: endpoint, access_key_id, secret_key, signing_region), `relays` (for each region, the
 loopback port by which it reaches each region; left out: the endpoints themselves), `copied_regions` (those whose log is
-read: the embedded stores), `token`, and the socket `http`. It holds secrets: mode 0600.
+read: the embedded stores), `token`, `folder` (what sweeps remember), and the socket `http`. It holds secrets: mode
+0600.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -18,6 +20,7 @@ from nearpoint.regions.catalog import StoreSpec
 from nearpoint.regions.store import Store
 from nearpoint.replication.copier import Copier
 from nearpoint.replication.peer import Peer
+from nearpoint.replication.repair import Repairer
 from nearpoint.replication.service import Service
 from nearpoint.telemetry.child import Child, run_child
 from nearpoint.wire.client import Client, Origin
@@ -65,9 +68,11 @@ async def main(child: Child) -> None:
         peers = peers_from(region, config, client)
         copiers[region] = Copier(region, peers)
         own[region] = peers[region]
-    server = Server(Service(copiers, own, config["token"]).handle)
+    repairer = Repairer(Path(config["folder"]), own)
+    server = Server(Service(copiers, own, config["token"], repairer).handle)
     await server.start(child.listener("http"))
     running = [asyncio.create_task(copier.run()) for copier in copiers.values()]
+    running.append(asyncio.create_task(repairer.run()))
     gc.collect()
     gc.freeze()
     child.ready()
@@ -75,7 +80,7 @@ async def main(child: Child) -> None:
     await asyncio.wait({stopping, *running}, return_when=asyncio.FIRST_COMPLETED)
     for task in running:
         if task.done():
-            log.error("a copier ended", exc_info=task.exception())
+            log.error("a copier or the repairer ended", exc_info=task.exception())
         task.cancel()
     await server.drain(_DRAIN_S)
     await client.close()

@@ -7,7 +7,7 @@ pass by itself (no such bucket, not versioned, malformed).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
@@ -44,7 +44,10 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """A version as a bucket has it: of which key, its id and stamp, and when and where it was last amended."""
+    """A version as a bucket has it: of which key, its id and stamp, and when and where it was last amended.
+
+    `status` is the bucket's own word on whether it has arrived elsewhere, and no part of what it is.
+    """
 
     key: str
     id: str
@@ -53,10 +56,11 @@ class Version:
     size: int
     marker: bool
     tags: tuple[tuple[str, str], ...]
+    status: str = field(default="", compare=False)
 
 
 def _version(row: Sequence[Any]) -> Version:
-    key, id, time_us, region, etag, amended_us, amended_in, size, marker, tags = row
+    key, id, time_us, region, etag, amended_us, amended_in, size, marker, tags, status = row
     return Version(
         key=key,
         id=id,
@@ -65,6 +69,7 @@ def _version(row: Sequence[Any]) -> Version:
         size=size,
         marker=bool(marker),
         tags=tuple((name, value) for name, value in orjson.loads(tags)) if tags else (),
+        status=status,
     )
 
 
@@ -91,6 +96,17 @@ class Peer:
     async def settle(self, done: Sequence[int], parked: Sequence[tuple[int, str]]) -> None:
         """Strike rows off the log, or park them with a reason."""
         await self._ask("POST", "outbox", {}, orjson.dumps({"done": done, "parked": parked}))
+
+    async def arrived(self, bucket: str, destination: str, versions: Sequence[Version]) -> None:
+        """Strike off what the destination was found to have, as far as it has not been amended since."""
+        found = [(each.key, each.id, *each.amended) for each in versions]
+        told = {"arrived": {"bucket": bucket, "destination": destination, "versions": found}}
+        await self._ask("POST", "outbox", {}, orjson.dumps(told))
+
+    async def compared(self, bucket: str, destination: str) -> None:
+        """Both have been compared and mended: what of the log could not be read says nothing any more."""
+        told = {"compared": {"bucket": bucket, "destination": destination}}
+        await self._ask("POST", "outbox", {}, orjson.dumps(told))
 
     async def retry(self) -> int:
         """Take up everything that was parked. How much it was."""

@@ -2,13 +2,15 @@
 
 Both buckets' versions are read in order of their keys, a page at a time, and joined; so memory does not depend on how
 many there are, and a comparison that was cut short goes on behind its last key. What is missing is piped across like
-any copy: what a region removed for good it does not take back, and of what is amended the latest holds.
+any copy: what a region removed for good it does not take back, and of what is amended the latest holds. What is written
+while the comparison runs is the log's business and is only counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from nearpoint.regions.rules import Change, Rule, destinations
 from nearpoint.replication.peer import Peer, Version
@@ -16,6 +18,17 @@ from nearpoint.replication.window import BATCH_BYTES_MAX, BATCH_ROWS_MAX, Row
 
 PAGE_ROWS = 2000
 SHOWN_MAX = 100
+_OWED = frozenset({"PENDING", "FAILED"})
+_COUNTED = (
+    "keys", "versions", "missing", "amended", "recent", "repaired", "refused", "restated", "last_key",
+)  # fmt: skip
+_WHY = {
+    "": "no rule led there when it was written",
+    "PENDING": "on its way, says its region's log",
+    "FAILED": "it was given up",
+    "COMPLETED": "it had arrived, and was lost there",
+    "REPLICA": "it came from a third region",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,21 +55,38 @@ class Difference:
     key: str
     version: str
     what: str  # missing, or amended (it is there, but what hangs on it was changed later here)
+    why: str
     outcome: str = ""  # after a repair: applied, had (it was removed there for good, or has arrived since), or why not
 
 
 @dataclass(slots=True)
 class Report:
-    """How it went. `last_key` is the last key that was compared as a whole."""
+    """How it went. `last_key` is the last key that was dealt with as a whole.
+
+    `recent`: differences of versions that were written since the start, which are not looked into. `restated`: versions
+    that had arrived while their log said otherwise.
+    """
 
     keys: int = 0
     versions: int = 0
     missing: int = 0
     amended: int = 0
+    recent: int = 0
     repaired: int = 0
     refused: int = 0
+    restated: int = 0
     last_key: str = ""
     shown: list[Difference] = field(default_factory=list)  # the first ones
+
+    def snapshot(self) -> tuple[Any, ...]:
+        """What it says now, for `restore`."""
+        return (*(getattr(self, name) for name in _COUNTED), len(self.shown))
+
+    def restore(self, then: tuple[Any, ...]) -> None:
+        """Say again what it said then: what was begun since is done once more."""
+        for name, value in zip(_COUNTED, then, strict=False):
+            setattr(self, name, value)
+        del self.shown[then[-1] :]
 
     @property
     def equal(self) -> bool:
@@ -77,73 +107,144 @@ def lacking(here: Sequence[Version], there: Sequence[Version]) -> list[tuple[Ver
     return found
 
 
+def doubted(here: Sequence[Version], there: Sequence[Version]) -> list[Version]:
+    """The versions of one key that `there` has as they are `here`, while the log `here` says they are owed (pure)."""
+    if not _owed(here):
+        return []
+    known = {(version.id, version.stamp, version.amended) for version in there}
+    return [
+        version for version in here if version.status in _OWED and (version.id, version.stamp, version.amended) in known
+    ]
+
+
+def _owed(versions: Sequence[Version]) -> bool:
+    return any(version.status in _OWED for version in versions)
+
+
 async def reconcile(
     one: Side,
     two: Side,
     *,
     repair: bool,
-    after: str = "",
-    on_progress: Callable[[Report], None] = lambda _: None,
+    report: Report | None = None,
+    until_us: int | None = None,
+    page_rows: int = PAGE_ROWS,
+    on_progress: Callable[[Report], Awaitable[None]] | None = None,
 ) -> Report:
     """Compare two buckets, both ways as far as their rules go, and repair what differs if asked to.
 
-    Raises UnavailableError when a store cannot be reached: `on_progress` has then seen how far it came.
+    `report` goes on with a comparison that was cut short, behind its last key. What was written after `until_us`
+    (microseconds since 1970) is left to the log. `on_progress` is awaited after each page's worth of keys.
+    Raises UnavailableError when a store cannot be reached: `report` then says how far it came.
     """
-    report = Report(last_key=after)
-    waiting: dict[str, list[tuple[Difference, Row]]] = {one.bucket: [], two.bucket: []}
-    sides = {one.bucket: (one, two), two.bucket: (two, one)}
-    key = after
-    async for key, left, right in _joined(one, two, after):
-        report.keys += 1
-        report.versions += len(left) + len(right)
-        for source, target, here, there in ((one, two, left, right), (two, one, right, left)):
-            for version, what in lacking(here, there):
-                if not source.sends(version, target.bucket):
-                    continue
-                if what == "missing":
-                    report.missing += 1
-                else:
-                    report.amended += 1
-                found = Difference(source.bucket, target.bucket, key, version.id, what)
-                if len(report.shown) < SHOWN_MAX:
-                    report.shown.append(found)
-                if repair:
-                    row = Row(0, key, version.id, what, version.size, 0, content=what == "missing")
-                    waiting[source.bucket].append((found, row))
-        for bucket, batch in waiting.items():
-            if len(batch) >= BATCH_ROWS_MAX or sum(row.size for _, row in batch) >= BATCH_BYTES_MAX:
-                await _repair(*sides[bucket], batch, report)
-                batch.clear()
-        if not any(waiting.values()):
-            report.last_key = key
-        if report.keys % PAGE_ROWS == 0:
-            on_progress(report)
-    for bucket, batch in waiting.items():
-        if batch:
-            await _repair(*sides[bucket], batch, report)
-    report.last_key = key
-    on_progress(report)
-    return report
-
-
-async def _repair(source: Side, target: Side, batch: Sequence[tuple[Difference, Row]], report: Report) -> None:
-    versions = await source.peer.fetch(source.bucket, [row for _, row in batch])
+    found = Report() if report is None else report
+    work = _Work(one, two, found, repair=repair, until_us=until_us)
+    sound = found.snapshot()
+    unseen = 0
+    key = found.last_key
     try:
-        outcomes = await target.peer.deliver(target.bucket, versions)
-    finally:
-        await versions.close()
-    for (difference, _), outcome in zip(batch, outcomes, strict=True):
-        difference.outcome = outcome["outcome"]
-        if outcome["outcome"] == "refused":
-            difference.outcome = str(outcome.get("reason"))
-            report.refused += 1
-        elif outcome["outcome"] == "applied":
-            report.repaired += 1
+        async for key, left, right in _joined(one, two, found.last_key, page_rows):
+            found.keys += 1
+            found.versions += len(left) + len(right)
+            if left != right or (repair and (_owed(left) or _owed(right))):
+                await work.compare(key, left, right)
+            unseen += 1
+            if unseen >= page_rows:
+                unseen = 0
+                await work.finish(key)
+                sound = found.snapshot()
+                if on_progress is not None:
+                    await on_progress(found)
+        await work.finish(key)
+    except BaseException:
+        found.restore(sound)
+        raise
+    if on_progress is not None:
+        await on_progress(found)
+    return found
 
 
-async def _joined(one: Side, two: Side, after: str) -> AsyncIterator[tuple[str, list[Version], list[Version]]]:
+class _Work:
+    """What was found to differ and waits to be repaired: never more than a batch each way."""
+
+    def __init__(self, one: Side, two: Side, report: Report, *, repair: bool, until_us: int | None) -> None:
+        self._ways = ((one, two), (two, one))
+        self._report = report
+        self._repair = repair
+        self._until_us = until_us
+        self._waiting: list[list[tuple[Difference, Version]]] = [[], []]
+        self._arrived: list[list[Version]] = [[], []]
+
+    async def compare(self, key: str, left: Sequence[Version], right: Sequence[Version]) -> None:
+        """Take down how the two differ about a key; repair when there is enough of it."""
+        for way, (here, there) in enumerate(((left, right), (right, left))):
+            source, target = self._ways[way]
+            for version, what in lacking(here, there):
+                if source.sends(version, target.bucket):
+                    self._note(way, key, version, what)
+            if self._repair and source.rules:
+                self._arrived[way] += doubted(here, there)
+            batch = self._waiting[way]
+            if len(batch) >= BATCH_ROWS_MAX or sum(version.size for _, version in batch) >= BATCH_BYTES_MAX:
+                await self._mend(way)
+
+    def _note(self, way: int, key: str, version: Version, what: str) -> None:
+        report, (source, target) = self._report, self._ways[way]
+        if self._until_us is not None and max(version.stamp.time_us, version.amended[0]) > self._until_us:
+            report.recent += 1
+            return
+        if what == "missing":
+            report.missing += 1
+        else:
+            report.amended += 1
+        why = _WHY.get(version.status, version.status) if what == "missing" else "changed later"
+        found = Difference(source.bucket, target.bucket, key, version.id, what, why)
+        if len(report.shown) < SHOWN_MAX:
+            report.shown.append(found)
+        if self._repair:
+            self._waiting[way].append((found, version))
+
+    async def finish(self, key: str) -> None:
+        """Repair what is left, so that everything up to the key has been dealt with."""
+        for way in (0, 1):
+            if self._waiting[way]:
+                await self._mend(way)
+            if self._arrived[way]:
+                source, target = self._ways[way]
+                await source.peer.arrived(source.bucket, target.bucket, self._arrived[way])
+                self._report.restated += len(self._arrived[way])
+                self._arrived[way] = []
+        self._report.last_key = key
+
+    async def _mend(self, way: int) -> None:
+        (source, target), batch = self._ways[way], self._waiting[way]
+        rows = [
+            Row(0, version.key, version.id, found.what, version.size, 0, content=found.what == "missing")
+            for found, version in batch
+        ]
+        versions = await source.peer.fetch(source.bucket, rows)
+        try:
+            outcomes = await target.peer.deliver(target.bucket, versions)
+        finally:
+            await versions.close()
+        for (difference, version), outcome in zip(batch, outcomes, strict=True):
+            difference.outcome = outcome["outcome"]
+            if outcome["outcome"] == "refused":
+                difference.outcome = str(outcome.get("reason"))
+                self._report.refused += 1
+                continue
+            if outcome["outcome"] == "applied":
+                self._report.repaired += 1
+            if version.status in _OWED:
+                self._arrived[way].append(version)
+        self._waiting[way] = []
+
+
+async def _joined(
+    one: Side, two: Side, after: str, page_rows: int
+) -> AsyncIterator[tuple[str, list[Version], list[Version]]]:
     """Every key that either bucket has, with the versions in both, in the order of UTF-8."""
-    left, right = _keys(one, after), _keys(two, after)
+    left, right = _keys(one, after, page_rows), _keys(two, after, page_rows)
     a, b = await anext(left, None), await anext(right, None)
     while a is not None or b is not None:
         if b is None or (a is not None and a[0].encode() < b[0].encode()):
@@ -158,10 +259,10 @@ async def _joined(one: Side, two: Side, after: str) -> AsyncIterator[tuple[str, 
             a, b = await anext(left, None), await anext(right, None)
 
 
-async def _keys(side: Side, after: str) -> AsyncIterator[tuple[str, list[Version]]]:
+async def _keys(side: Side, after: str, page_rows: int) -> AsyncIterator[tuple[str, list[Version]]]:
     more = True
     while more:
-        versions, more = await side.peer.history(side.bucket, after, PAGE_ROWS)
+        versions, more = await side.peer.history(side.bucket, after, page_rows)
         at = 0
         while at < len(versions):
             key = versions[at].key

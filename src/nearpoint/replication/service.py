@@ -1,7 +1,9 @@
 """What the copiers of all regions answer: how replication stands, as JSON and for Prometheus, and to retry.
 
-GET /status   every pair of buckets: pending, lag, failures (`pairs`), what was given up (`parked`), who cannot be asked
+GET /status   every pair of buckets: pending, lag, failures (`pairs`), what was given up (`parked`), who cannot be
+              asked, and the comparison by itself (`reconcile`)
 POST /retry   take up what was given up
+POST /schedule  {"every_s": S or null}: compare the buckets so often by itself, or never
 GET /metrics  Prometheus text
 
 By bearer token, as the world's other private endpoints.
@@ -19,7 +21,10 @@ import orjson
 
 from nearpoint.replication.copier import Copier, Lane
 from nearpoint.replication.peer import Peer, RefusedError, UnavailableError
-from nearpoint.wire.message import Headers, Request, Response
+from nearpoint.replication.repair import Repairer
+from nearpoint.wire.message import BodyTooLargeError, Headers, Request, Response, read_all
+
+BODY_BYTES_MAX = 4096
 
 _METRICS = (
     ("pending", "nearpoint_replication_operations_pending", "gauge", "Writes that a destination does not have yet."),
@@ -33,14 +38,26 @@ _METRICS = (
     ("copied", "nearpoint_replication_operations_total", "counter", "Writes that arrived since the copier started."),
     ("oldest_s", "nearpoint_replication_oldest_pending_seconds", "gauge", "Age of the oldest pending write."),
 )
+# Of the last comparison that repairs.
+_SWEEP_METRICS = (
+    ("ended_at", "When the last comparison of all buckets ended, in Unix seconds."),
+    ("keys", "Keys that it compared."),
+    ("missing", "Versions that it found missing somewhere."),
+    ("amended", "Versions that it found changed in one place and not in the other."),
+    ("repaired", "Of these, those that it brought over."),
+    ("refused", "Of these, those that were refused."),
+)
 
 
 class Service:
     """The Exchange. `peers` are the regions' stores, each as reached from its own region."""
 
-    def __init__(self, copiers: Mapping[str, Copier], peers: Mapping[str, Peer], token: str) -> None:
+    def __init__(
+        self, copiers: Mapping[str, Copier], peers: Mapping[str, Peer], token: str, repairer: Repairer
+    ) -> None:
         self._copiers = copiers
         self._peers = peers
+        self._repairer = repairer
         self._authorization = f"Bearer {token}".encode()
 
     async def handle(self, request: Request) -> Response:
@@ -53,6 +70,8 @@ class Service:
                 return _json(200, await self.status())
             case "POST", "/retry":
                 return _json(200, await self.retry())
+            case "POST", "/schedule":
+                return await self._set_schedule(request)
             case "GET", "/metrics":
                 text = metrics(await self.status())
                 return Response(200, Headers([("Content-Type", "text/plain; version=0.0.4")]), text.encode())
@@ -81,7 +100,16 @@ class Service:
                 pairs.append(_pair(region, bucket, destination, lane, owed, now_us))
             parked += [{"region": region} | each for each in known["parked"]]
         pairs.sort(key=lambda pair: (pair["bucket"], pair["destination"]))
-        return {"pairs": pairs, "parked": parked, "unreachable": unreachable}
+        found = {"pairs": pairs, "parked": parked, "unreachable": unreachable}
+        return found | {"reconcile": self._repairer.status()}
+
+    async def _set_schedule(self, request: Request) -> Response:
+        try:
+            every_s = orjson.loads(await read_all(request.body, BODY_BYTES_MAX))["every_s"]
+            self._repairer.set_every(None if every_s is None else float(every_s))
+        except (BodyTooLargeError, ValueError, KeyError, TypeError) as error:
+            return _json(400, {"error": f'The body is {{"every_s": seconds or null}}: {error}.'})
+        return _json(200, self._repairer.status())
 
     async def retry(self) -> dict[str, Any]:
         """Take up in every region what was given up."""
@@ -141,6 +169,11 @@ def metrics(status: dict[str, Any]) -> str:
         for member, quantile in (("lag_ms_p50", "0.5"), ("lag_ms_p99", "0.99")):
             if pair[member] is not None:
                 lines.append(f'{name}{{{_labels(pair)},quantile="{quantile}"}} {pair[member] / 1000}')
+    last = status["reconcile"]["last"] or {}
+    for member, help in _SWEEP_METRICS:
+        if last.get(member) is not None:
+            name = f"nearpoint_replication_reconcile_{member}"
+            lines += [f"# HELP {name} {help}", f"# TYPE {name} gauge", f"{name} {last[member]}"]
     return "\n".join(lines) + "\n"
 
 

@@ -3,6 +3,7 @@
 world.json   settings and secrets (0600)         ca/       the local certificate authority and the trust bundle
 state/       JetStream                           stores/   one folder a region
 packages/    function packages by SHA-256        cache/    unpacked functions, last snapshots: may be deleted
+replication/ how far comparisons of regions are, and when the next one is: may be deleted
 logs/        one file a process, functions/      run/      what the running processes were given; lock
 """
 
@@ -69,6 +70,7 @@ class Layout:
         self.logs = self.data / "logs"
         self.function_logs = self.logs / "functions"
         self.run = self.data / "run"
+        self.replication = self.data / "replication"
         self.lock = self.run / "lock"
 
     def store(self, region: str) -> Path:
@@ -77,7 +79,16 @@ class Layout:
     def make(self) -> None:
         """Create the folders, readable by the owner alone. Raises WorldError when that is not possible."""
         try:
-            for path in (self.data, self.ca, self.state, self.packages, self.cache, self.function_logs, self.run):
+            for path in (
+                self.data,
+                self.ca,
+                self.state,
+                self.packages,
+                self.cache,
+                self.function_logs,
+                self.run,
+                self.replication,
+            ):
                 path.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise WorldError(f"The data folder {self.data} cannot be used: {error.strerror}.") from error

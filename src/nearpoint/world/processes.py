@@ -11,6 +11,7 @@ from nearpoint.world.geography import PLACES, POPS, REGIONS, nearest, rtt_ms
 from nearpoint.world.layout import Layout, World
 
 Ports = dict[str, int]
+FOREIGN_SIGNING_REGION = "us-east-1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ class ProcessSpec:
 def socket_names(world: World) -> list[str]:
     """Every listening socket of the world. The supervisor opens them, so that a child that dies loses no connection."""
     names = ["proxy", "admin", "control.https", "control.http", "replication"]
-    names += [f"store.{region}" for region in embedded_regions(world)]
+    names += [_store_socket(world, region) for region in world.regions]
     names += [f"relay.{location}.{region}" for location in world.locations for region in world.regions]
     names += [f"shield.{a}.{b}" for b in sorted(set(shields(world).values())) for a in world.locations if a != b]
     names += [f"node.{location}.{scheme}" for location in world.locations for scheme in ("https", "http")]
@@ -58,9 +59,13 @@ def _shield_ways(world: World, ports: Ports, location: str) -> dict[str, int | N
     return ways
 
 
+def _store_socket(world: World, region: str) -> str:
+    return f"{'store' if world.stores[region].endpoint is None else 'gateway'}.{region}"
+
+
 def store_endpoint(world: World, ports: Ports, region: str) -> str:
-    """The address of a region's store: the embedded one's, or the one that was given."""
-    return world.stores[region].endpoint or f"http://127.0.0.1:{ports[f'store.{region}']}"
+    """The address of a region's store: the embedded one, or the gateway of the one that was given."""
+    return f"http://127.0.0.1:{ports[_store_socket(world, region)]}"
 
 
 def nats_url(world: World, ports: Ports) -> str:
@@ -110,6 +115,28 @@ def _stores(layout: Layout, world: World) -> list[ProcessSpec]:
     ]
 
 
+def _gateways(world: World, ports: Ports) -> list[ProcessSpec]:
+    """One in front of each store that is not this world's own."""
+    specs = []
+    for region, access in world.stores.items():
+        if access.endpoint is not None and region in world.regions:
+            store = {
+                "endpoint": access.endpoint,
+                "access_key_id": access.access_key_id,
+                "secret_key": access.secret_key,
+                "signing_region": FOREIGN_SIGNING_REGION,
+            }
+            specs.append(
+                ProcessSpec(
+                    name=f"gateway-{region}",
+                    command=_python("nearpoint.gateway"),
+                    config={"region": region, "store": store, "nats_url": nats_url(world, ports)},
+                    sockets={"http": f"gateway.{region}"},
+                )
+            )
+    return specs
+
+
 def _links(world: World, ports: Ports) -> ProcessSpec:
     shielded = [(a, b) for b in sorted(set(shields(world).values())) for a in world.locations if a != b]
     return ProcessSpec(
@@ -145,7 +172,7 @@ def _stores_config(world: World, ports: Ports) -> dict[str, Any]:
             "access_key_id": world.stores[region].access_key_id,
             "secret_key": world.stores[region].secret_key,
             # An embedded store knows its own region's name; others are asked as S3 of us-east-1, which most expect.
-            "signing_region": region if world.stores[region].endpoint is None else "us-east-1",
+            "signing_region": region if world.stores[region].endpoint is None else FOREIGN_SIGNING_REGION,
             "kind": "embedded" if world.stores[region].endpoint is None else "s3",
         }
         for region in world.regions
@@ -172,19 +199,19 @@ def _control(layout: Layout, world: World, ports: Ports) -> ProcessSpec:
 
 def _nodes(layout: Layout, world: World, ports: Ports, workers: int) -> list[ProcessSpec]:
     specs = []
-    for number in range(workers):
+    names = [f"node-{number + 1}" for number in range(min(workers, len(world.locations)))]
+    for number, name in enumerate(names):
         locations = world.locations[number::workers]
-        if not locations:
-            continue
         specs.append(
             ProcessSpec(
-                name=f"node-{number + 1}",
+                name=name,
                 command=_python("nearpoint.node"),
                 config={
                     "nats_url": nats_url(world, ports),
                     "ca_dir": str(layout.ca),
                     "packages_dir": str(layout.packages),
-                    "cache_dir": str(layout.cache / f"node-{number + 1}"),
+                    "cache_dir": str(layout.cache / name),
+                    "others": [other for other in names if other != name],
                     "function_logs_dir": str(layout.function_logs),
                     "aws_api_port": ports["control.http"],
                     "stores": _stores_config(world, ports),
@@ -204,7 +231,7 @@ def _nodes(layout: Layout, world: World, ports: Ports, workers: int) -> list[Pro
     return specs
 
 
-def _replication(world: World, ports: Ports) -> ProcessSpec:
+def _replication(layout: Layout, world: World, ports: Ports) -> ProcessSpec:
     """Copies between regions, each copier from where its region is, over the links."""
     return ProcessSpec(
         name="replication",
@@ -214,8 +241,9 @@ def _replication(world: World, ports: Ports) -> ProcessSpec:
             "relays": {
                 here: {there: ports[f"relay.{here}.{there}"] for there in world.regions} for here in world.regions
             },
-            "copied_regions": embedded_regions(world),
+            "copied_regions": list(world.regions),
             "token": world.admin_token,
+            "folder": str(layout.replication),
         },
         sockets={"http": "replication"},
     )
@@ -228,6 +256,7 @@ def plan(layout: Layout, world: World, ports: Ports, *, nats_executable: str, no
         _control(layout, world, ports),
         *_nodes(layout, world, ports, node_workers),
         _links(world, ports),
-        _replication(world, ports),
+        _replication(layout, world, ports),
         *_stores(layout, world),
+        *_gateways(world, ports),
     ]

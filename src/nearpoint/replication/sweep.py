@@ -1,0 +1,165 @@
+"""Compares every pair of buckets that rules connect, one pair after the other, and remembers how far it is.
+
+What is remembered is a small file, replaced as a whole: a sweep that was interrupted, however that came about, is gone
+on with behind the last key that was dealt with. A lock on the folder keeps sweeps to one at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from nearpoint.replication.peer import Peer, RefusedError
+from nearpoint.replication.reconcile import PAGE_ROWS, Report, Side, reconcile
+
+SAVE_EVERY_S = 2.0
+KEPT_S = 7 * 86_400.0  # an interrupted sweep that is older begins anew: what it has seen is too long ago
+LOCK_FILE = "reconcile.lock"
+
+
+class SweepBusyError(Exception):
+    """Another sweep is under way."""
+
+
+class Progress(Struct, kw_only=True):
+    """A sweep as it is kept. `reports` are those of pairs that are done and of the one that is under way, by both
+    buckets' names; `current` is the one under way. Times are Unix seconds."""
+
+    repair: bool
+    cause: str
+    started_at: float
+    saved_at: float = 0.0
+    reports: list[tuple[str, str, Report]] = []
+    current: tuple[str, str] | None = None
+    ended_at: float | None = None
+
+    def report_of(self, pair: tuple[str, str]) -> Report | None:
+        """The report of a pair, begun or done."""
+        return next((report for one, two, report in self.reports if (one, two) == pair), None)
+
+
+class Memory:
+    """The file of a kind of sweep (those that repair and those that only look are different ones)."""
+
+    def __init__(self, folder: Path, *, repair: bool) -> None:
+        self._file = folder / ("reconcile.json" if repair else "reconcile-check.json")
+
+    def load(self) -> Progress | None:
+        """What is kept, or None: also when it cannot be read, because a sweep can always begin anew."""
+        try:
+            return msgspec.json.decode(self._file.read_bytes(), type=Progress)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def unfinished(self, now: float) -> Progress | None:
+        """What there is to go on with."""
+        found = self.load()
+        return found if found is not None and found.ended_at is None and now - found.saved_at < KEPT_S else None
+
+    def save(self, progress: Progress, now: float) -> None:
+        """Keep it, whole or not at all. Raises OSError."""
+        progress.saved_at = now
+        temporary = self._file.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_bytes(msgspec.json.encode(progress))
+        temporary.replace(self._file)
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Hold the right to sweep. Raises SweepBusyError while another process has it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise SweepBusyError from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+async def pairs_of(peers: Mapping[str, Peer]) -> list[tuple[Side, Side]]:
+    """Every two buckets that a rule connects, in the order of their names. Raises UnavailableError, RefusedError."""
+    sides: dict[str, Side] = {}
+    for peer in peers.values():
+        for bucket, rules in (await peer.rules()).items():
+            sides[bucket] = Side(peer=peer, bucket=bucket, rules=rules)
+    names = sorted({tuple(sorted((name, rule.destination))) for name, side in sides.items() for rule in side.rules})
+    for name in {name for pair in names for name in pair} - sides.keys():
+        sides[name] = Side(peer=await _whose(peers, name), bucket=name, rules=())
+    return [(sides[one], sides[two]) for one, two in names]
+
+
+async def _whose(peers: Mapping[str, Peer], bucket: str) -> Peer:
+    for peer in peers.values():
+        if await peer.has_bucket(bucket):
+            return peer
+    raise RefusedError("NoSuchBucket", f"The destination bucket {bucket} does not exist.")
+
+
+async def sweep(
+    peers: Mapping[str, Peer],
+    memory: Memory,
+    *,
+    repair: bool,
+    cause: str,
+    afresh: bool = False,
+    gently: bool = False,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> Progress:
+    """Compare all pairs, and repair; go on with what was interrupted unless `afresh`.
+
+    `gently` leaves at least half of the processor's time to others. The caller holds `only_one`. Raises
+    UnavailableError and RefusedError; what was done until then is kept, and gone on with the next time.
+    """
+    found = None if afresh else memory.unfinished(time.time())
+    progress = found or Progress(repair=repair, cause=cause, started_at=time.time())
+    saved_s = turn_s = time.monotonic()
+
+    async def note(_: Report) -> None:
+        nonlocal saved_s, turn_s
+        now_s = time.monotonic()
+        if now_s - saved_s > SAVE_EVERY_S:
+            saved_s = now_s
+            memory.save(progress, time.time())
+        on_progress(progress)
+        await asyncio.sleep(min(1.0, now_s - turn_s) if gently else 0)
+        turn_s = time.monotonic()
+
+    try:
+        for one, two in await pairs_of(peers):
+            pair = (one.bucket, two.bucket)
+            report = progress.report_of(pair)
+            if report is not None and pair != progress.current:
+                continue  # done before the interruption
+            if report is None:
+                report = Report()
+                progress.reports.append((*pair, report))
+            progress.current = pair
+            await reconcile(
+                one, two, repair=repair, report=report, until_us=int(progress.started_at * 1e6), on_progress=note,
+                page_rows=PAGE_ROWS // 8 if gently else PAGE_ROWS,
+            )  # fmt: skip
+            if repair and not report.refused:
+                await _say_compared(one, two)
+            progress.current = None
+        progress.ended_at = time.time()
+    finally:
+        memory.save(progress, time.time())
+    return progress
+
+
+async def _say_compared(one: Side, two: Side) -> None:
+    for source, target in ((one, two), (two, one)):
+        if any(rule.destination == target.bucket for rule in source.rules):
+            await source.peer.compared(source.bucket, target.bucket)
