@@ -1,18 +1,26 @@
-"""The whole way in a local world by its commands: deploy, again, verify, update, delete; interruptions anywhere."""
+"""The whole way in a local world by its commands: deploy, again, verify, update, import, delete; interruptions."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from nearpoint.aws.clients import Clients
+from nearpoint.cli import delete, deploy, import_, main, verify
+from nearpoint.cli.target import clients_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NEARPOINT = (sys.executable, "-m", "nearpoint")
@@ -20,31 +28,43 @@ REGIONS = ("--regions", "us-east-1,eu-west-1")
 pytestmark = pytest.mark.xdist_group("aws-world")
 
 
+@dataclass(frozen=True)
+class Ran:
+    """What a command printed."""
+
+    stdout: str
+    stderr: str
+
+
 class World:
-    """A running world and the commands of its user."""
+    """A running world and the commands of its user, run in this process: starting Python each time would take longer
+    than the commands do."""
 
     def __init__(self, data: Path) -> None:
         self.data = data
 
-    def run(self, *arguments: str | Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-        ran = subprocess.run(
-            [*NEARPOINT, *arguments, "--data", self.data], capture_output=True, text=True, check=False, timeout=90,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        assert ran.returncode == code, ran.stdout + ran.stderr
-        return ran
+    @property
+    def clients(self) -> Clients:
+        """The user's own AWS clients."""
+        return clients_of("local", data=self.data, profile=None)
+
+    def run(self, *arguments: str | Path, code: int = 0) -> Ran:
+        out, err = io.StringIO(), io.StringIO()
+        before = sys.argv
+        sys.argv = ["nearpoint", *map(str, arguments), "--data", str(self.data)]
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                main.run()
+            ended = 0
+        except SystemExit as left:
+            ended = int(left.code or 0)
+        finally:
+            sys.argv = before
+        assert ended == code, out.getvalue() + err.getvalue()
+        return Ran(out.getvalue(), err.getvalue())
 
     def json(self, *arguments: str | Path, code: int = 0) -> Any:
         return json.loads(self.run(*arguments, "--json", code=code).stdout)
-
-    def aws(self, *arguments: str) -> Any:
-        ran = subprocess.run(
-            [*NEARPOINT, "shell", "us-east-1", "--data", self.data, "--", Path(sys.executable).with_name("aws"),
-             *arguments, "--output", "json"],
-            capture_output=True, text=True, check=False, timeout=90,
-        )  # fmt: skip
-        assert ran.returncode == 0, ran.stderr
-        return json.loads(ran.stdout or "null")
 
     def curl(self, place: str, url: str) -> str:
         command = [*NEARPOINT, "shell", place, "--data", self.data, "--", "curl", "-sf", "--max-time", "30", url]
@@ -52,16 +72,26 @@ class World:
         assert ran.returncode == 0, ran.stderr
         return ran.stdout
 
-    def buckets(self) -> list[str]:
-        return sorted(each["Name"] for each in self.aws("s3api", "list-buckets").get("Buckets") or ())
+    def buckets(self, prefix: str) -> list[str]:
+        names = [each["Name"] for each in self.clients.client("s3").list_buckets()["Buckets"]]
+        return [name for name in names if name.startswith(f"{prefix}-")]
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    world = World(tmp_path_factory.mktemp("world") / "data")
-    world.run("up", "--detach", *REGIONS, "--edges", "FRA")
-    yield world
-    world.run("down")
+    data = tmp_path_factory.mktemp("world") / "data"
+    kept = functools.cache(clients_of)  # reading botocore's models for each command takes longer than its work
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (deploy, verify, delete, import_):
+            patch.setattr(module, "clients_of", kept)
+        yield from _world(data)
+
+
+def _world(data: Path) -> Iterator[World]:
+    up = [*NEARPOINT, "up", "--detach", *REGIONS, "--edges", "FRA", "--data", data]
+    subprocess.run(up, check=True, capture_output=True, timeout=90)
+    yield World(data)
+    subprocess.run([*NEARPOINT, "down", "--data", data], check=True, capture_output=True, timeout=90)
 
 
 @pytest.fixture
@@ -74,7 +104,7 @@ def application(tmp_path: Path) -> Path:
 def test_there_verified_changed_and_back(world: World, application: Path) -> None:
     planned = world.json("deploy", application, *REGIONS, "--plan")
     assert (planned["status"], {each["action"] for each in planned["changes"]}) == ("NOT_THERE", {"Add"})
-    assert world.buckets() == []
+    assert world.buckets("app") == []
 
     done = world.json("deploy", application, *REGIONS)
     assert (done["stack"], done["status"], done["changed"]) == ("app", "CREATE_COMPLETE", True)
@@ -93,7 +123,7 @@ def test_there_verified_changed_and_back(world: World, application: Path) -> Non
     assert verdicts["with its dial back us-east-1 answers again"] == "right"
     assert verdicts["what was asked for before is not kept (TTL 0)"] == "right"
     for bucket in done["buckets"]:
-        versions = world.aws("s3api", "list-object-versions", "--bucket", bucket["name"])
+        versions = world.clients.client("s3", bucket["region"]).list_object_versions(Bucket=bucket["name"])
         assert not versions.get("Versions")
 
     function = application / "function" / "index.py"
@@ -108,8 +138,9 @@ def test_there_verified_changed_and_back(world: World, application: Path) -> Non
     assert "app-123456789012-eu-west-1" in refused.stderr
     gone = world.json("delete", "--stack", "app", "--yes")
     assert (gone["left"], gone["kept"], len(gone["removed"])) == ([], [], 4)
-    assert world.buckets() == []
-    assert world.aws("cloudformation", "describe-stacks")["Stacks"] == []
+    assert world.buckets("app") == []
+    stacks = world.clients.client("cloudformation").describe_stacks()["Stacks"]
+    assert "app" not in {each["StackName"] for each in stacks}
     assert "there is no deployment app" in world.run("delete", "--stack", "app", "--yes").stderr
     assert "no deployment app" in world.run("verify", "--stack", "app", code=1).stderr
 
@@ -130,7 +161,7 @@ def test_an_interrupted_deployment_goes_on(world: World, application: Path, afte
     assert done["status"] in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
     assert done["outputs"]["Url"]
     assert world.json("delete", "--stack", stack, "--yes")["left"] == []
-    assert [each for each in world.buckets() if each.startswith(stack)] == []
+    assert world.buckets(stack) == []
 
 
 def test_a_stack_that_fails_says_why_and_how_to_go_on(world: World, application: Path) -> None:
@@ -147,42 +178,65 @@ def test_a_stack_that_fails_says_why_and_how_to_go_on(world: World, application:
     world.json("delete", "--stack", "fails", "--yes")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        (("deploy", "APP", "--regions", "us-east-1,us-west-2"), 1, "us-west-2"),
-        (("deploy", "APP", *REGIONS, "--stack", "1st"), 2, "no stack name"),
-        (("deploy", "APP", *REGIONS, "--parameter", "Access"), 2, "KEY=VALUE"),
-        (("deploy", "APP", *REGIONS, "--target", "azure"), 2, "--target is one of"),
-        (("deploy", "APP", *REGIONS, "--profile", "me"), 2, "--profile is for --target aws"),
+def test_asked_for_wrongly(world: World, application: Path, tmp_path: Path) -> None:
+    app, wrong = str(application), ("--stack", "wrong")
+    for arguments, code, words in (
+        (("deploy", app, "--regions", "us-east-1,us-west-2", *wrong), 1, "us-west-2"),
+        (("deploy", app, *REGIONS, "--stack", "1st"), 2, "no stack name"),
+        (("deploy", app, *REGIONS, *wrong, "--parameter", "Access"), 2, "KEY=VALUE"),
+        (("deploy", app, *REGIONS, *wrong, "--target", "azure"), 2, "--target is one of"),
+        (("deploy", app, *REGIONS, *wrong, "--profile", "me"), 2, "--profile is for --target aws"),
         (("deploy", "nowhere.yaml", *REGIONS), 1, "cannot be read"),
-    ],
-)
-def test_asked_for_wrongly(world: World, application: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
-    given = [str(application) if each == "APP" else each for each in arguments]
-    assert words in world.run(*given, code=code).stderr
-    world.run("delete", "--stack", "app", "--yes")
-    assert world.buckets() == []
+        (("import", "--distribution", "E0", "-o", str(tmp_path / "t.yaml")), 1, "There is no distribution E0"),
+    ):
+        assert words in world.run(*arguments, code=code).stderr
+    assert not (tmp_path / "t.yaml").exists()
+    world.run("delete", "--stack", "wrong", "--yes")
+    assert world.buckets("wrong") == []
 
 
-def test_cloudfront_signs_by_itself_and_buckets_copy(world: World) -> None:
+def imported(world: World, outputs: dict[str, str], folder: Path, lint: Callable[[Path], str]) -> tuple[Any, Any]:
+    """What `import` says of a distribution, and what the template it wrote is deployed as, by the name of `copy`."""
+    template = folder / "template.yaml"
+    told = world.json("import", "--distribution", outputs["DistributionId"], "--output", template)
+    assert told["missing"] == []
+    assert lint(template) == ""
+    for value in outputs.values():
+        assert value.removeprefix("https://") not in template.read_text().partition("Metadata:")[2]
+    done = world.json("deploy", template, "--regions", ",".join(told["regions"]), "--stack", "copy")
+    assert done["outputs"].keys() == outputs.keys() | done["outputs"].keys()
+    return told, done
+
+
+def test_cloudfront_signs_by_itself_and_buckets_copy(world: World, tmp_path: Path, lint: Callable[[Path], str]) -> None:
     done = world.json("deploy", EXAMPLES / "signed-by-cloudfront", *REGIONS, "--stack", "plain")
     assert done["packages"] == []
-    report = world.json("verify", "--stack", "plain")
-    assert report["right"], report
-    verdicts = {each["name"]: each["verdict"] for each in report["checks"]}
-    assert verdicts["what was asked for before is kept"] == "right"
-    assert verdicts["us-east-1 copies to eu-west-1"] == "right"
-    assert verdicts["eu-west-1 copies to us-east-1"] == "right"
     assert world.json("deploy", EXAMPLES / "signed-by-cloudfront", *REGIONS, "--stack", "plain")["changed"] is False
-    assert world.json("delete", "--stack", "plain", "--yes")["left"] == []
+    rule = {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": "tmp/"}, "Expiration": {"Days": 3}}
+    name = done["buckets"][1]["name"]
+    world.clients.client("s3", "eu-west-1").put_bucket_lifecycle_configuration(
+        Bucket=name, LifecycleConfiguration={"Rules": [rule]}
+    )
+    _, again = imported(world, done["outputs"], tmp_path, lint)
+    kept = world.clients.client("s3", "eu-west-1").get_bucket_lifecycle_configuration(
+        Bucket=again["buckets"][1]["name"]
+    )
+    assert kept["Rules"] == [rule]
+    for stack in ("plain", "copy"):
+        report = world.json("verify", "--stack", stack, *(["--no-failover"] if stack == "copy" else []))
+        assert report["right"], report
+        verdicts = {each["name"]: each["verdict"] for each in report["checks"]}
+        assert verdicts["what was asked for before is kept"] == "right"
+        assert verdicts["us-east-1 copies to eu-west-1"] == "right"
+        assert verdicts["eu-west-1 copies to us-east-1"] == "right"
+        assert world.json("delete", "--stack", stack, "--yes")["left"] == []
 
 
 def test_the_second_origin_answers_when_no_region_does(world: World) -> None:
     done = world.json("deploy", EXAMPLES / "origin-failover", *REGIONS, "--stack", "spare")
     fallback = done["outputs"]["FallbackBucket"]
     assert world.json("verify", "--stack", "spare", "--no-failover")["right"]
-    world.aws("s3api", "put-object", "--bucket", fallback, "--key", "page", "--body", __file__)
+    world.clients.client("s3").put_object(Bucket=fallback, Key="page", Body=b"spare")
     regions = REGIONS[1].split(",")
     try:
         for region in regions:
@@ -192,8 +246,6 @@ def test_the_second_origin_answers_when_no_region_does(world: World) -> None:
     finally:
         for region in regions:
             world.run("heal", region)
-    assert shown == Path(__file__).read_text()
+    assert shown == "spare"
     gone = world.json("delete", "--stack", "spare", "--yes")
     assert gone["kept"] == [f"{fallback} (AWS::S3::Bucket)"]
-    world.aws("s3api", "delete-object", "--bucket", fallback, "--key", "page")
-    world.aws("s3api", "delete-bucket", "--bucket", fallback)
