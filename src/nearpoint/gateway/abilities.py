@@ -1,0 +1,113 @@
+"""What a foreign store can do of what replication rests on, found out by trying (`regions.capabilities`).
+
+A store that takes conditions and ignores them, loses metadata or keeps no versions says so nowhere. Replication does
+without conditions (it looks afterwards), but not without versions and metadata.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from nearpoint.regions.capabilities import Capabilities, probe
+from nearpoint.regions.store import Store
+
+log = structlog.get_logger("nearpoint.gateway")
+
+# What is missing in a store that lacks it, in words for whoever looks at `nearpoint replication status`.
+CONSEQUENCES = {
+    "versioning": "nothing is copied to it: it keeps no versions",
+    "metadata": "nothing is copied to it: it loses metadata, and with it the stamps",
+    "conditional create": "checked after the write: it overwrites in spite of If-None-Match",
+    "conditional replace": "checked after the write: it overwrites in spite of If-Match",
+    "tagging": "copies have no tags",
+    "multipart": "large objects cannot be copied to it",
+}
+NEEDED = ("versioning", "metadata")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ability:
+    """What a bucket's store can do. What could not be found out is taken for absent, but for what replication needs."""
+
+    missing: dict[str, str]
+    """What it was seen not to do, and what follows."""
+
+    conditional_create: bool = False
+    conditional_replace: bool = False
+    tags: bool = True
+    checksums: bool = False
+    known: bool = True
+
+    @property
+    def conditional(self) -> bool:
+        """Whether every write can be made on the condition that nobody has written meanwhile."""
+        return self.conditional_create and self.conditional_replace
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why nothing can be copied there."""
+        return next((self.missing[feature] for feature in NEEDED if feature in self.missing), None)
+
+
+UNKNOWN = Ability(missing={}, known=False)
+
+
+def ability_of(found: Capabilities) -> Ability:
+    """What a probe has found (pure)."""
+    verdicts = {one.feature: one.verdict for one in found.findings}
+    return Ability(
+        missing={name: text for name, text in CONSEQUENCES.items() if verdicts.get(name) == "no"},
+        conditional_create=verdicts.get("conditional create") == "yes",
+        conditional_replace=verdicts.get("conditional replace") == "yes",
+        tags=verdicts.get("tagging") != "no",
+        checksums=verdicts.get("checksums") == "yes",
+        known=found.access == "read-write" and all(verdicts.get(name) in ("yes", "no") for name in CONSEQUENCES),
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def try_out(store: Store, bucket: str) -> Ability:
+    """Find out. Takes a second or two and leaves nothing behind."""
+    return ability_of(await probe(store, bucket, token=secrets.token_hex(4), clock=_now))
+
+
+class Abilities:
+    """What a store can do in each bucket, found out once. What was missing is looked for again."""
+
+    def __init__(self, find_out: Callable[[str], Awaitable[Ability]]) -> None:
+        self._find_out = find_out
+        self._found: dict[str, Ability] = {}
+        self._finding: dict[str, asyncio.Lock] = {}
+
+    def now(self, bucket: str) -> Ability:
+        """What is known."""
+        return self._found.get(bucket, UNKNOWN)
+
+    async def of(self, bucket: str) -> Ability:
+        """What is known, found out first if need be."""
+        found = self._found.get(bucket)
+        if found is not None and found.known and found.obstacle is None:
+            return found
+        async with self._finding.setdefault(bucket, asyncio.Lock()):
+            found = self._found[bucket] = await self._find_out(bucket)
+        if found.missing:
+            log.warning("the store lacks something", bucket=bucket, missing=sorted(found.missing))
+        return found
+
+    def forget(self, bucket: str) -> None:
+        """The bucket is no more."""
+        self._found.pop(bucket, None)
+        self._finding.pop(bucket, None)
+
+    def report(self) -> dict[str, dict[str, str]]:
+        """What is missing, by bucket."""
+        return {bucket: found.missing for bucket, found in self._found.items() if found.missing}

@@ -1,0 +1,191 @@
+"""What a gateway answers to who replicates: the same calls as the embedded store (`bucket.internal`), over its log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+
+from nearpoint.awsproto import AwsError
+from nearpoint.bucket.document import Inlet
+from nearpoint.gateway.abilities import Abilities
+from nearpoint.gateway.calls import document
+from nearpoint.gateway.entries import Pair
+from nearpoint.gateway.kept import Kept
+from nearpoint.gateway.log import JetStreamLog
+from nearpoint.gateway.origin import Origin
+from nearpoint.gateway.replicas import Replicas
+from nearpoint.regions.payload import Payload
+from nearpoint.wire.message import Headers, Request, Response, StreamBody
+
+WAIT_MAX_S = 25.0  # below the 30 s that clients wait for a first byte
+ROWS_MAX = 1000
+BATCH_MAX = 1000
+PARKED_SHOWN_MAX = 100
+BEAT_S = 1.0
+TOLD_MAX = 20_000  # of the keys of a pair that a follower is told
+
+
+class Internal:
+    """The operations under `/-/`."""
+
+    def __init__(self, log: JetStreamLog, kept: Kept, origin: Origin, replicas: Replicas, abilities: Abilities) -> None:
+        self._log = log
+        self._kept = kept
+        self._origin = origin
+        self._replicas = replicas
+        self._abilities = abilities
+
+    async def answer(self, request: Request, payload: Payload) -> Response:
+        """The answer to an authenticated request. Raises AwsError, UnloggedError, UpstreamError."""
+        fields = parse_qs(request.query, keep_blank_values=True, errors="strict")
+        query = {name: values[0] for name, values in fields.items()}
+        try:
+            match request.method, request.path.removeprefix("/-/"):
+                case "GET", "outbox":
+                    return _json(await self._outbox(query))
+                case "POST", "outbox":
+                    return _json(await self._settle(orjson.loads(await document(payload))))
+                case "GET", "owed":
+                    return _json(await self._owed())
+                case "GET", "pending":
+                    body = StreamBody(self._follow())
+                    return Response(200, Headers([("Content-Type", "application/x-ndjson")]), body)
+                case "GET", "newest":
+                    return _json(await self._newest(query["bucket"], query["key"]))
+                case "POST", "versions":
+                    asked = orjson.loads(await document(payload))[:BATCH_MAX]
+                    wanted = [(str(key), bool(content)) for key, _, content in asked]
+                    body = self._replicas.give(query["bucket"], wanted)
+                    return Response(200, Headers([("Content-Type", "application/octet-stream")]), body)
+                case "PUT", "versions":
+                    bucket = query["bucket"]
+                    if not self._kept.takes_part(bucket):
+                        await self._kept.configure(bucket, None)
+                    return _json(await self._replicas.take(bucket, Inlet(payload.open())))
+                case "GET", "history":
+                    limit = int(query.get("limit", ROWS_MAX))
+                    return _json(await self._replicas.history(query["bucket"], query.get("after", ""), limit))
+                case "GET", "rules":
+                    return _json(self._kept.configurations())
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise AwsError("InvalidArgument", f"This request cannot be understood: {error!r}") from None
+        raise AwsError("MethodNotAllowed")
+
+    def _pairs(self) -> list[Pair]:
+        """Which bucket owes to which; until everything has been counted, which may."""
+        found = {pair for pair, tally in self._log.tallies.items() if tally.pending > 0}
+        if not self._log.counted.is_set():
+            found |= self.leads()
+        return sorted(found)
+
+    def leads(self) -> set[Pair]:
+        """Where rules lead."""
+        return {
+            (bucket, rule.destination) for bucket in self._kept.configurations() for rule in self._kept.rules(bucket)
+        }
+
+    async def _outbox(self, query: dict[str, str]) -> Any:
+        if "bucket" in query:
+            limit = min(int(query.get("limit", ROWS_MAX)), ROWS_MAX)
+            pair = (query["bucket"], query["destination"])
+            rows = await self._log.due(pair, int(query.get("after", 0)), limit)
+            return [
+                (row.sequence, row.entry.key, "", row.entry.operation, row.entry.size, row.entry.written_us)
+                for row in rows
+            ]
+        seen, wait_s = int(query.get("seen", -1)), min(float(query.get("wait", 0)), WAIT_MAX_S)
+        if wait_s > 0 and self._log.last <= seen:
+            await self._log.grows(seen, wait_s)
+        return {"last": self._log.last, "pairs": self._pairs()}
+
+    async def _settle(self, told: dict[str, Any]) -> Any:
+        if told.get("retry"):
+            return {"retried": await self._log.retry(self.leads())}
+        if "arrived" in told:  # what is owed is copied once more, and changes nothing
+            return {}
+        if "compared" in told:  # an entry that cannot be read is not kept
+            return {"struck": 0}
+        done = [int(each) for each in told.get("done", [])]
+        given_up = [(int(sequence), str(reason)[:500]) for sequence, reason in told.get("parked", [])]
+        await self._log.settle(done, given_up)
+        return {}
+
+    async def _owed(self) -> Any:
+        await self._log.counted.wait()
+        pairs = []
+        for pair, tally in sorted(self._log.tallies.items()):
+            oldest = await self._log.oldest_us(pair) if tally.pending else None
+            pairs.append(
+                {
+                    "bucket": pair[0], "destination": pair[1], "pending": tally.pending, "pending_bytes": tally.size,
+                    "oldest": oldest, "failed": tally.failed,
+                }
+            )  # fmt: skip
+        given_up = await self._log.parked(PARKED_SHOWN_MAX) if any(pair["failed"] for pair in pairs) else []
+        parked = [
+            {
+                "bucket": each.bucket, "destination": each.destination, "key": each.key, "version": "",
+                "operation": each.operation, "reason": each.reason,
+            }
+            for each in given_up
+        ]  # fmt: skip
+        return {"pairs": pairs, "parked": parked, "lacks": self._abilities.report()}
+
+    async def _newest(self, bucket: str, key: str) -> Any:
+        known = (await self._origin.look(bucket, key)).known
+        if known.stamp is None:
+            return None
+        return [*known.stamp, known.version, *known.amended]
+
+    async def _follow(self) -> AsyncIterator[bytes]:
+        """What is pending, then what is added and what has arrived (`bucket.feed`), as it is seen twice a second."""
+        told: dict[Pair, dict[int, str] | None] = {}
+        while True:
+            last = self._log.last
+            lines: list[bytes] = []
+            for pair in {*told, *self._pairs()}:
+                now = await self._keys(pair)
+                lines += _changes(pair, told.get(pair, {}), now)
+                told[pair] = now
+            for pair in [pair for pair, keys in told.items() if keys == {}]:
+                del told[pair]
+            yield b"".join([*lines, orjson.dumps(("at", last)) + b"\n", b"[]\n"])
+            await self._log.grows(last, BEAT_S if not told else 0.1)
+            if self._log.is_closing:
+                return
+            if told:
+                await asyncio.sleep(0.05)
+
+    async def _keys(self, pair: Pair) -> dict[int, str] | None:
+        """The keys of all that a pair owes, by sequence; None: it is more than can be told."""
+        found: dict[int, str] = {}
+        after = 0
+        while len(found) < TOLD_MAX:
+            rows = await self._log.due(pair, after, ROWS_MAX)
+            found |= {row.sequence: row.entry.key for row in rows}
+            if len(rows) < ROWS_MAX:
+                return found
+            after = rows[-1].sequence
+        return None
+
+
+def _changes(pair: Pair, before: dict[int, str] | None, now: dict[int, str] | None) -> list[bytes]:
+    """The lines that tell a follower what has changed (pure)."""
+    events: list[tuple[Any, ...]] = []
+    if now is None:
+        events += [] if before is None else [("all", *pair)]
+        return [orjson.dumps(event) + b"\n" for event in events]
+    if before is None:
+        events.append(("told", *pair))
+        before = {}
+    events += [("+", sequence, *pair, now[sequence]) for sequence in sorted(now.keys() - before.keys())]
+    events += [("-", sequence, *pair, before[sequence]) for sequence in sorted(before.keys() - now.keys())]
+    return [orjson.dumps(event) + b"\n" for event in events]
+
+
+def _json(value: Any) -> Response:
+    return Response(200, Headers([("Content-Type", "application/json")]), orjson.dumps(value))
