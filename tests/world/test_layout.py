@@ -81,9 +81,11 @@ def test_every_socket_has_one_process_and_secrets_go_where_they_are_needed(layou
     served = [name for spec in specs for name in spec.sockets.values()]
     assert sorted([*served, "admin"]) == sorted(socket_names(world))
     assert [spec.name for spec in specs] == [
-        *("nats", "control", "node-1", "node-2", "links", "replication", "store-us-east-1")
+        *("nats", "control", "node-1", "node-2", "links", "replication", "store-us-east-1", "gateway-eu-west-1")
     ]
     by_name = {spec.name: spec for spec in specs}
     assert world.secret_key not in repr(by_name["links"])
     assert world.secret_key not in repr(by_name["store-us-east-1"])
-    assert by_name["links"].config["stores"]["eu-west-1"] == "http://127.0.0.1:8333"
+    gateway = f"http://127.0.0.1:{ports['gateway.eu-west-1']}"
+    assert by_name["links"].config["stores"]["eu-west-1"] == gateway
+    assert by_name["gateway-eu-west-1"].config["store"]["endpoint"] == "http://127.0.0.1:8333"
