@@ -1,6 +1,7 @@
 """The access log of one edge: what has been answered, gathered, made lines of and given to whoever keeps them.
 
-The hot path only puts a tuple into a list; lines are made and written in batches.
+Lines wait in memory and are written in batches. What the lines of a request that comes again have in common is made
+once and kept with it (`ready.Hit`).
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from nearpoint.edge.deliver import viewer_bytes
 from nearpoint.edge.logline import Line, clean, detailed_result, read_fields
-from nearpoint.edge.ready import Ready
+from nearpoint.edge.ready import Hit
 from nearpoint.edge.visit import ERROR, Answer
 from nearpoint.wire.client import UpstreamError
 from nearpoint.wire.filebody import FileBody, SpanBody
@@ -24,8 +25,6 @@ BATCH_LINES = 256
 FLUSH_S = 1.0
 _MEMO_MAX = 4_096
 _UNKNOWN = Peer("", "http")
-
-_Hit = tuple[float, Peer, bytes, bytes, "list[tuple[bytes, bytes]]", Ready, bytes, int]
 
 
 class LogSink(Protocol):
@@ -66,12 +65,10 @@ class AccessLog:
         self._other = other
         self._clock = clock
         self._of: Mapping[str, Logged] = {}
-        self._hits: dict[str, list[_Hit]] = {}
         self._lines: dict[str, list[str]] = {}
-        self._waiting = 0
         self._second = 0
         self._moment = ""
-        self._memo: dict[tuple[object, ...], tuple[str, str, str, str, bool]] = {}
+        self._memo: dict[tuple[object, ...], tuple[str, str, str]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.serve(of or {})
 
@@ -79,8 +76,8 @@ class AccessLog:
         """From now on log these distributions."""
         self.flush()
         self._of = dict(of)
-        self._hits = {id: [] for id in of}
         self._lines = {id: [] for id in of}
+        self._second, self._moment = 0, ""  # what hits have kept holds no more
         self._memo.clear()
 
     def start(self) -> None:
@@ -88,13 +85,21 @@ class AccessLog:
         self.flush()
         self._timer = asyncio.get_running_loop().call_later(FLUSH_S, self.start)
 
-    def hit(self, *record: Any) -> None:
+    def hit(self, now: float, peer: Peer, hit: Hit, request_id: bytes) -> None:
         """A request that the hot path has answered."""
-        waiting = self._hits.get(record[5].entry.primary[0])
-        if waiting is not None:
-            waiting.append(record)
-            if len(waiting) >= BATCH_LINES:
-                self.flush()
+        second = int(now)
+        moment = self._moment if second == self._second else self._moment_of(second)
+        line: _HitLine | None = hit.logged
+        if line is None or line.moment is not moment or line.head is not hit.ready.head or line.cipher != peer.cipher:
+            line = hit.logged = self._hit_line(moment, peer, hit)
+        waiting = line.waiting
+        if waiting is None:
+            return
+        waiting.append(
+            f"{line.start}{peer.ip or '-'}{line.middle}{request_id.decode()}{line.more}{peer.port or '-'}{line.end}"
+        )
+        if len(waiting) >= BATCH_LINES:
+            self.flush()
 
     def answer(
         self, started_at: float, request: Request, answer: Answer, request_id: str, distribution_id: str | None
@@ -154,17 +159,14 @@ class AccessLog:
 
     def flush(self) -> None:
         """Write what waits. A full disk costs lines, never answers."""
-        for id, hits in self._hits.items():
-            lines = self._lines[id]
-            if not hits and not lines:
-                continue
-            self._hits[id], self._lines[id] = [], []
-            if hits:
-                lines.extend(self._hit_lines(hits, self._of[id]))
-            try:
-                self._sink.write(id, self._second, "".join(lines).encode("latin-1", "replace"))
-            except OSError:
-                self.failed += 1
+        for id, lines in self._lines.items():
+            if lines:
+                text = "".join(lines)
+                lines.clear()
+                try:
+                    self._sink.write(id, self._second, text.encode("latin-1", "replace"))
+                except OSError:
+                    self.failed += 1
 
     def close(self) -> None:
         """Write what waits and close what it is written to."""
@@ -179,52 +181,75 @@ class AccessLog:
             self._moment = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d\t%H:%M:%S")
         return self._moment
 
-    def _hit_lines(self, hits: list[_Hit], how: Logged) -> list[str]:
-        memo, pop, lines = self._memo, self._pop, []
-        for now, peer, method, target, headers, ready, request_id, status in hits:
-            key = (status, method, target, ready.result, ready.content_type, peer.protocol, peer.cipher, *headers)
-            parts = memo.get(key)
-            if parts is None:
-                if len(memo) >= _MEMO_MAX:
-                    memo.clear()
-                parts = memo[key] = _hit_parts(how, peer, method, target, headers, ready, status)
-            moment = self._moment if int(now) == self._second else self._moment_of(int(now))
-            sent_bytes = len(ready.head_304 if status == 304 else ready.head) + 60
-            if parts[4]:
-                length = len(ready.entry.body)
-                sent_bytes += length
-                shown = f"{length}"
-            else:
-                shown = "-"
-            lines.append(
-                f"{moment}\t{pop}\t{sent_bytes}\t{peer.ip or '-'}{parts[0]}{request_id.decode()}{parts[1]}"
-                f"{peer.scheme}{parts[2]}{peer.port or '-'}{parts[3]}{shown}\t-\t-\n"
-            )
-        return lines
+    def _hit_line(self, moment: str, peer: Peer, hit: Hit) -> _HitLine:
+        ready = hit.ready
+        id = ready.entry.primary[0]
+        assert isinstance(id, str)
+        how = self._of.get(id)
+        key = (id, hit.status, hit.method, hit.target, ready.result, peer.protocol, peer.cipher, *hit.headers)
+        parts = self._memo.get(key)
+        if parts is None:
+            if len(self._memo) >= _MEMO_MAX:
+                self._memo.clear()
+            parts = self._memo[key] = _hit_parts(how if how is not None else Logged(), peer, hit)
+        length = len(ready.entry.body)
+        if hit.not_modified or hit.head_only:
+            sent_bytes = len(ready.head_304 if hit.not_modified else ready.head)
+            shown = "-"
+        else:
+            sent_bytes = len(ready.head) + length
+            shown = str(length)
+        return _HitLine(
+            moment=moment,
+            head=ready.head,
+            cipher=peer.cipher,
+            waiting=self._lines.get(id),
+            start=f"{moment}\t{self._pop}\t{sent_bytes + 60}\t",
+            middle=parts[0],
+            more=parts[1],
+            end=f"{parts[2]}{ready.content_type}\t{shown}\t-\t-\n",
+        )
 
 
-def _hit_parts(
-    how: Logged,
-    peer: Peer,
-    method: bytes,
-    target: bytes,
-    headers: list[tuple[bytes, bytes]],
-    ready: Ready,
-    status: int,
-) -> tuple[str, str, str, str, bool]:
-    """What lines of the same hit have in common: from c-ip to the id, to the scheme, to the port, to the length."""
-    said = read_fields(headers)
-    stem, _, query = target.decode("latin-1").partition("?")
-    verb, result = method.decode(), ready.result
-    received_bytes = said.size + len(target) + len(method) + 11
+class _HitLine:
+    """The lines of one hit, but for address, id and port: as long as the second, the head and the cipher are these."""
+
+    __slots__ = ("cipher", "end", "head", "middle", "moment", "more", "start", "waiting")
+
+    def __init__(
+        self,
+        *,
+        moment: str,
+        head: bytes,
+        cipher: str,
+        waiting: list[str] | None,
+        start: str,
+        middle: str,
+        more: str,
+        end: str,
+    ) -> None:
+        self.moment = moment
+        self.head = head
+        self.cipher = cipher
+        self.waiting = waiting  # where they go; None: the distribution is not logged
+        self.start = start
+        self.middle = middle
+        self.more = more
+        self.end = end
+
+
+def _hit_parts(how: Logged, peer: Peer, hit: Hit) -> tuple[str, str, str]:
+    """What lines of the same hit have in common at all times: from c-ip to the id, to the port, to the type."""
+    said = read_fields(hit.headers)
+    stem, _, query = hit.target.decode("latin-1").partition("?")
+    verb, result = hit.method.decode(), hit.ready.result
+    received_bytes = said.size + len(hit.target) + len(hit.method) + 11
     return (
-        f"\t{verb}\t{how.domain or said.host}\t{clean(stem)}\t{status}\t{said.referer}\t{said.agent}\t{clean(query)}\t"
-        f"{said.cookie if how.cookies else '-'}\t{result}\t",
-        f"\t{said.host}\t",
-        f"\t{received_bytes}\t0.000\t{said.forwarded}\t{peer.tls or '-'}\t{peer.cipher or '-'}\t{result}\t"
-        f"{peer.protocol}\t-\t-\t",
-        f"\t0.000\t{result}\t{ready.content_type}\t",
-        status != 304 and method == b"GET",
+        f"\t{verb}\t{how.domain or said.host}\t{clean(stem)}\t{hit.status}\t{said.referer}\t{said.agent}\t"
+        f"{clean(query)}\t{said.cookie if how.cookies else '-'}\t{result}\t",
+        f"\t{said.host}\t{peer.scheme}\t{received_bytes}\t0.000\t{said.forwarded}\t{peer.tls or '-'}\t"
+        f"{peer.cipher or '-'}\t{result}\t{peer.protocol}\t-\t-\t",
+        f"\t0.000\t{result}\t",
     )
 
 

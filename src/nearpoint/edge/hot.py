@@ -50,7 +50,7 @@ NEVER_HOT = frozenset(
 
 URL_BYTES_MAX = 8_192  # CloudFront quotas; a longer one is refused on the ordinary path
 
-LogHit = Callable[[float, Peer, bytes, bytes, "list[tuple[bytes, bytes]]", "Ready", bytes, int], None]
+LogHit = Callable[[float, Peer, Hit, bytes], None]  # now, who asked, what was asked, the id of the request
 
 
 def hot_names(visit: Visit, entry: Entry) -> list[str] | None:
@@ -314,7 +314,7 @@ class HotPaths:
             counted[ready.bytes_at] += hit.size
             request_id = next(ids)
             if log is not None:
-                log(now, peer, method, target, headers, ready, request_id, hit.status)
+                log(now, peer, hit, request_id)
             if hit.not_modified:
                 return b"".join((ready.made_304 or ready.head_304, request_id, b"\r\n\r\n"))
             if hit.head_only:
