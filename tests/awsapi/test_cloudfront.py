@@ -257,8 +257,11 @@ async def test_a_full_configuration_comes_back_as_it_was_given(client: Any, call
             "Id": "other",
             "DomainName": "origin.example",
             "CustomOriginConfig": CUSTOM | {"OriginSslProtocols": listed("TLSv1.2")},
+            "OriginShield": {"Enabled": True, "OriginShieldRegion": "eu-west-1"},
         },
     )
+    full["CacheTagConfig"] = {"HeaderName": "Cache-Tag"}
+    full["Logging"] = {"Enabled": False, "IncludeCookies": False, "Bucket": "", "Prefix": ""}
     full["OriginGroups"] = listed(
         {
             "Id": "both",

@@ -77,6 +77,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "DistributionSummary": _DISTRIBUTION_DEFAULTS,
     "ForwardedValues": _FORWARDED_DEFAULTS,
     "LambdaFunctionAssociation": {"IncludeBody": False},
+    "LoggingConfig": {"Enabled": True, "IncludeCookies": False, "Bucket": "", "Prefix": ""},
     "Origin": _ORIGIN_DEFAULTS,
     "S3OriginConfig": {"OriginAccessIdentity": ""},
 }

@@ -114,6 +114,15 @@ class ErrorResponse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Logging:
+    """Where the standard log goes, and whether it has cookies. `prefix` ends in a slash unless it is empty."""
+
+    bucket: str
+    prefix: str
+    cookies: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
     """A distribution, ready to serve. `hosts` are its domain and aliases, in lower case.
 
@@ -129,6 +138,7 @@ class Distribution:
     errors: Mapping[int, ErrorResponse]
     geo: GeoRestriction | None = None
     tag_field: str = ""
+    logging: Logging | None = None
     standalone: bool = False
 
 
@@ -173,6 +183,7 @@ def compile_distribution(
         },
         geo=compile_restriction(config),
         tag_field=_tag_field(config),
+        logging=_logging(config),
     )
 
 
@@ -184,6 +195,30 @@ def _tag_field(config: Mapping[str, Any]) -> str:
     if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
         raise ConfigError("CacheTagConfig.HeaderName", f"{name!r} is not the name of a header")
     return name.lower()
+
+
+def _logging(config: Mapping[str, Any]) -> Logging | None:
+    given = config.get("Logging") or {}
+    address = text_of(given, "Bucket", "", "Logging")
+    if not address:
+        return None
+    bucket = log_bucket(address)
+    if bucket is None:
+        raise ConfigError("Logging.Bucket", f"{address!r} is not the domain name of a bucket")
+    prefix = text_of(given, "Prefix", "", "Logging")
+    return Logging(
+        bucket=bucket,
+        prefix=prefix if prefix.endswith("/") or not prefix else prefix + "/",
+        cookies=flag_of(given, "IncludeCookies", False, "Logging"),
+    )
+
+
+def log_bucket(address: str) -> str | None:
+    """The bucket of `NAME.s3.amazonaws.com` or `NAME.s3.REGION.amazonaws.com`."""
+    found = re.fullmatch(
+        r"([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])\.s3(?:[.-][a-z]{2}(?:-[a-z]+)+-\d)?\.amazonaws\.com", address
+    )
+    return found[1] if found else None
 
 
 def standalone_distribution(*, host: str, port: int, tls: bool, path: str = "") -> Distribution:

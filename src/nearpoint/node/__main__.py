@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import secrets
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +13,15 @@ from typing import Any
 
 import structlog
 
+from nearpoint.edge.logspool import LogSpool
 from nearpoint.edge.metrics import EdgeMetrics
 from nearpoint.edge.properties import ConfigError
 from nearpoint.functions.logs import FileLog
 from nearpoint.functions.sandbox import Sandbox
+from nearpoint.node.behind import KeysBehind
 from nearpoint.node.functions import EdgeFunctions
 from nearpoint.node.location import CacheSpace, Location, load
+from nearpoint.node.log_delivery import LogDelivery
 from nearpoint.node.snapshots import SnapshotFollower
 from nearpoint.regions.catalog import StoreSpec
 from nearpoint.regions.replay import SpoolSpace
@@ -67,7 +72,10 @@ class Node:
             folder=cache_dir / "edges",
             disk_bytes=CACHE_DISK_BYTES // count,
         )
+        self.logs = LogSpool(cache_dir / "access-logs", clock=time.time, random_hex=lambda: secrets.token_hex(4))
         metrics = EdgeMetrics(Registry(cache_dir.parent / "metrics" / f"{config['name']}.metrics"))
+        logged = [region for region, given in config["stores"].items() if given["kind"] == "embedded"]
+        self.behind = KeysBehind(logged, cache_dir.parent / "writes", config["name"], config["others"])
         self.locations = [
             Location(
                 name,
@@ -82,12 +90,19 @@ class Node:
                     region: None if port is None else Origin(host="127.0.0.1", port=port)
                     for region, port in given.get("shields", {}).items()
                 },
+                logs=self.logs,
                 space=space,
                 cache=cache,
                 metrics=metrics,
+                behind=self.behind,
             )
             for name, given in config["locations"].items()
         ]
+
+        some: dict[str, Any] = next(iter(config["locations"].values()), {"relays": {}})
+        self.delivery = LogDelivery(
+            self.logs, stores=self._stores(config["stores"], some["relays"]), snapshot=self.snapshot
+        )
 
     def snapshot(self) -> Snapshot:
         """The current snapshot; an empty one before the first."""
@@ -100,7 +115,7 @@ class Node:
         load(self.locations, snapshot, refused)
         log.info("running by a new snapshot", generation=snapshot.generation)
 
-    def _stores(self, stores: dict[str, dict[str, str]], relays: dict[str, int]) -> dict[str, Store]:
+    def _stores(self, stores: dict[str, dict[str, Any]], relays: dict[str, int]) -> dict[str, Store]:
         return {
             region: Store(
                 StoreSpec(
@@ -109,6 +124,7 @@ class Node:
                     access_key_id=given["access_key_id"],
                     secret_key=given["secret_key"],
                     signing_region=given["signing_region"],
+                    kind=given["kind"],
                 ),
                 self.client,
                 clock=_now,
@@ -117,12 +133,25 @@ class Node:
             for region, given in stores.items()
         }
 
+    def nearest_stores(self) -> dict[str, Store]:
+        """Every region's store as it is reached from the location of this process that is nearest to it."""
+
+        def rtt_ms(location: Location, region: str) -> float:
+            measured = location.access_point.fleet.rtt_ms_p50(region)
+            return float("inf") if measured is None else measured
+
+        return {
+            region: min(self.locations, key=lambda each: rtt_ms(each, region)).stores[region]
+            for region in self.locations[0].stores
+        }
+
     def report(self) -> dict[str, Any]:
         """What every location measures and chooses."""
         return {location.name: location.access_point.report() for location in self.locations}
 
     async def close(self) -> None:
         await asyncio.gather(*(location.close() for location in self.locations))
+        await self.delivery.finish()
         await self.sandbox.close()
         self.functions_log.flush()
         await self.client.close()
@@ -152,9 +181,11 @@ async def main(child: Child) -> None:
             )
             await server.start(child.listener(f"node.{location.name}.{scheme}"))
             servers.append(server)
-        location.edge.start()
+        location.start()
         tasks.append(asyncio.create_task(location.access_point.run()))
+    tasks.append(asyncio.create_task(node.delivery.run()))
     await _measured(node.locations)
+    tasks.append(asyncio.create_task(node.behind.run(node.nearest_stores())))
     # What start-up has made stays for good: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()

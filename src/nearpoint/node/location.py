@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import lmdb
 import structlog
 
+from nearpoint.accesspoint.newest import Behind
 from nearpoint.accesspoint.routes import address_of
 from nearpoint.accesspoint.server import AccessPointNode
+from nearpoint.edge.accesslog import AccessLog, Logged
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.config import Distribution, compile_distribution
 from nearpoint.edge.engine import Edge
 from nearpoint.edge.invalidation import Invalidation, compile_invalidation
+from nearpoint.edge.logspool import LogSpool, LogTarget
 from nearpoint.edge.metrics import EdgeMetrics
 from nearpoint.edge.ports import FunctionRunner, OriginTarget
 from nearpoint.edge.properties import ConfigError
@@ -90,16 +93,21 @@ class Location:
         aws_api: Origin,
         country: str | None = None,
         shields: Mapping[str, Origin | None] | None = None,
+        logs: LogSpool | None = None,
         space: SpoolSpace | None = None,
         cache: CacheSpace | None = None,
         metrics: EdgeMetrics | None = None,
+        behind: Behind | None = None,
     ) -> None:
         self.name = name
+        self.stores = stores
         cache = cache or CacheSpace()
-        self.access_point = AccessPointNode(name, snapshot, stores, space=space)
+        self.access_point = AccessPointNode(name, snapshot, stores, space=space, behind=behind)
         origins = OriginRouter(self.access_point.handle, client, aws_api)
         self._store = kept_cache(cache, name)
         self._snapshot = snapshot
+        self._logs = logs
+        self._access_log = AccessLog(logs, pop) if logs is not None else None
         self.edge = Edge(
             fetch=origins,
             functions=functions,
@@ -110,11 +118,30 @@ class Location:
             bounds=Bounds(cache_bytes_max=cache.memory_bytes),
             store=self._store,
             metrics=metrics,
+            access_log=self._access_log,
         )
+
+    def load(self, distributions: Sequence[Distribution], invalidations: Mapping[str, Sequence[Invalidation]]) -> None:
+        """Serve these distributions from now on."""
+        self.edge.load(distributions, invalidations)
+        if self._access_log is not None and self._logs is not None:
+            logged = {each.id: (each, each.logging) for each in distributions if each.logging is not None}
+            self._access_log.serve(
+                {id: Logged(domain=each.domain, cookies=how.cookies) for id, (each, how) in logged.items()}
+            )
+            self._logs.serve({id: LogTarget(bucket=how.bucket, prefix=how.prefix) for id, (_, how) in logged.items()})
+
+    def start(self) -> None:
+        """Begin what is done now and then."""
+        self.edge.start()
+        if self._access_log is not None:
+            self._access_log.start()
 
     async def close(self) -> None:
         """Stop the edge and let go of its cache."""
         await self.edge.close()
+        if self._access_log is not None:
+            self._access_log.close()
         if self._store is not None:
             self._store.close()
 
@@ -187,4 +214,4 @@ def load(locations: Iterable[Location], snapshot: Snapshot, on_error: Callable[[
     """Let every location serve what the snapshot says."""
     distributions, invalidations = compiled(snapshot, on_error)
     for location in locations:
-        location.edge.load(distributions, invalidations)
+        location.load(distributions, invalidations)

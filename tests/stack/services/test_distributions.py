@@ -9,7 +9,7 @@ from nearpoint.awsproto.errors import AwsError
 from nearpoint.stack.services import distributions, functions, roles
 from nearpoint.stack.services.context import Context
 from nearpoint.stack.services.distribution_config import check_config
-from nearpoint.state.resources import Distribution, Invalidation
+from nearpoint.state.resources import Bucket, Distribution, Invalidation
 
 
 @pytest.fixture
@@ -306,3 +306,19 @@ async def test_invalidations(context: Context, config: dict[str, Any]) -> None:
     assert distributions.find_invalidation(context.state, distribution.id, second.id) == second
     with pytest.raises(AwsError, match="NoSuchInvalidation"):
         distributions.find_invalidation(context.state, distribution.id, "I0")
+
+
+async def test_a_log_goes_to_a_bucket_that_exists(context: Context, config: dict[str, Any]) -> None:
+    config["Logging"] = {"Bucket": "logs.s3.amazonaws.com", "Prefix": "cdn"}
+    with pytest.raises(AwsError, match="does not exist"):
+        await distributions.create_distribution(context, config=config)
+    await context.state.put(Bucket(name="logs", region="eu-west-1", created_at=0))
+    made = await distributions.create_distribution(context, config=config)
+    assert made.config["Logging"] == config["Logging"]
+    for wrong in ({"Bucket": "logs"}, {"Prefix": "x"}, {"Bucket": "logs.s3.amazonaws.com", "Prefix": "/x"}):
+        with pytest.raises(AwsError, match="InvalidArgument"):
+            await distributions.create_distribution(context, config=config | {"Logging": wrong})
+    off = await distributions.create_distribution(
+        context, config=config | {"Logging": {"Enabled": False, "Bucket": "", "Prefix": ""}}
+    )
+    assert "Logging" not in off.config

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nearpoint.awsproto.errors import AwsError
+from nearpoint.edge.config import log_bucket
 from nearpoint.stack.schema import Fields, Flag, Items, PropertyError, Schema, Text, Whole
 
 BEHAVIORS_MAX = 75
@@ -193,6 +194,14 @@ CONFIG = Fields(
             },
             ("GeoRestriction",),
         ),
+        "Logging": Fields(
+            {
+                "Enabled": Flag(),
+                "Bucket": Text(length_max=256),
+                "Prefix": Text(length_max=256, pattern=r"|[!-.0-~][!-~]*"),
+                "IncludeCookies": Flag(),
+            }
+        ),
         "CacheTagConfig": Fields(
             {"HeaderName": Text(pattern=r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")}, ("HeaderName",)
         ),
@@ -201,7 +210,7 @@ CONFIG = Fields(
     ("Enabled", "DefaultCacheBehavior", "Origins"),
     (
         "AnycastIpListId", "ConnectionFunctionAssociation", "ConnectionMode",
-        "ContinuousDeploymentPolicyId", "Logging", "Staging", "TenantConfig", "ViewerCertificate",
+        "ContinuousDeploymentPolicyId", "Staging", "TenantConfig", "ViewerCertificate",
         "ViewerMtlsConfig", "WebACLId",
     ),
     _no_restriction,
@@ -243,6 +252,7 @@ def check_config(config: Any) -> dict[str, Any]:
         unfit = set(group["FailoverCriteria"]["StatusCodes"]["Items"]) - {400, 403, 404, 416, 429, 500, 502, 503, 504}
         if unfit:
             raise _refuse("InvalidArgument", f"An origin group cannot fail over on status {min(unfit)}.")
+    _check_logging(checked)
     patterns = [behavior["PathPattern"] for behavior in checked.get("CacheBehaviors", ())]
     if len(set(patterns)) != len(patterns):
         raise _refuse("InvalidArgument", "The parameter PathPattern contains a duplicate.")
@@ -253,6 +263,16 @@ def check_config(config: Any) -> dict[str, Any]:
     if (geo["RestrictionType"] == "none") == bool(geo.get("Locations")):
         raise _refuse("InvalidGeoRestrictionParameter", "Locations do not fit the restriction type.")
     return checked
+
+
+def _check_logging(config: dict[str, Any]) -> None:
+    logging = config.get("Logging")
+    if logging is None:
+        return
+    if not logging.pop("Enabled", True) or not logging:
+        del config["Logging"]
+    elif log_bucket(logging.get("Bucket", "")) is None:
+        raise _refuse("InvalidArgument", "The parameter Logging Bucket does not refer to a valid S3 bucket.")
 
 
 def _check_origin(origin: dict[str, Any]) -> None:

@@ -13,12 +13,13 @@ from typing import Any
 import msgspec
 
 from nearpoint.awsproto.errors import AwsError
+from nearpoint.edge.config import log_bucket
 from nearpoint.edge.tags import is_tag
 from nearpoint.stack.services import edge_settings, roles
 from nearpoint.stack.services.context import LOWER_AND_DIGITS, UPPER_AND_DIGITS, Context, text_of
 from nearpoint.stack.services.distribution_config import behaviors, check_config
 from nearpoint.stack.services.policies import service_principals
-from nearpoint.state.resources import Distribution, Function, Invalidation
+from nearpoint.state.resources import Bucket, Distribution, Function, Invalidation
 from nearpoint.state.store import State
 
 DISTRIBUTIONS_MAX = 200  # per account
@@ -108,6 +109,17 @@ def _check_function(state: State, account_id: str, arn: str, event_type: str) ->
         )
 
 
+def _check_log_bucket(state: State, config: dict[str, Any]) -> None:
+    """Raises InvalidArgument where the bucket for the log does not exist."""
+    bucket = log_bucket(config["Logging"]["Bucket"]) if "Logging" in config else None
+    if bucket is not None and state.get(Bucket, bucket) is None:
+        raise AwsError(
+            "InvalidArgument",
+            f"The S3 bucket that you specified for CloudFront logs does not exist: {bucket}",
+            status=400,
+        )
+
+
 def _check_aliases(state: State, config: dict[str, Any], *, own_id: str | None = None) -> None:
     """Raises CNAMEAlreadyExists for a custom domain that another distribution has."""
     wanted = {alias.lower() for alias in config.get("Aliases", ())}
@@ -138,6 +150,7 @@ async def create_distribution(
         edge_settings.check_references(context.state, checked)
         check_functions(context.state, context.account_id, checked)
         _check_aliases(context.state, checked)
+        _check_log_bucket(context.state, checked)
         existing = context.state.list(Distribution)
         for each in existing if caller_reference else ():
             if each.caller_reference == caller_reference:
@@ -210,6 +223,7 @@ async def update_distribution(
         edge_settings.check_references(context.state, checked)
         check_functions(context.state, context.account_id, checked)
         _check_aliases(context.state, checked, own_id=distribution_id)
+        _check_log_bucket(context.state, checked)
         distribution = msgspec.structs.replace(
             before,
             config=checked,
