@@ -50,7 +50,8 @@ PREPARED_BYTES_MAX = 4_096  # of header fields; what has more is made anew every
 
 class Incoming(Struct, frozen=True, kw_only=True):
     """A request that may go to a store. `copy` says where its source is; `known` remembers it for the next time;
-    `limits` is what some of the stores would do wrong."""
+    `limits` is what some of the stores would do wrong. `by_version`: the regions are to be asked in the order of what
+    they have, and no other is quicker."""
 
     request: Request
     call: Call
@@ -59,6 +60,7 @@ class Incoming(Struct, frozen=True, kw_only=True):
     copy: CopyPlan | None = None
     known: Known | None = None
     bulk_keys: tuple[str, ...] = ()
+    by_version: bool = False
     limits: Limits | None = None
 
 

@@ -19,6 +19,7 @@ from nearpoint.accesspoint.fleet import Fleet
 from nearpoint.accesspoint.health import Outcome, State
 from nearpoint.accesspoint.hedging import Budget, SlowMark, race
 from nearpoint.accesspoint.limits import mend
+from nearpoint.accesspoint.newest import LOGGED_HEADER, Behind
 from nearpoint.accesspoint.prober import OUTCOMES
 from nearpoint.accesspoint.resume import download_of
 from nearpoint.accesspoint.routes import Route
@@ -49,9 +50,10 @@ class Failover:
     """Carries calls to the stores and tells the fleet what became of them."""
 
     def __init__(
-        self, fleet: Fleet, stores: dict[str, Store], *, clock_s: Callable[[], float], space: SpoolSpace
+        self, fleet: Fleet, stores: dict[str, Store], *, clock_s: Callable[[], float], space: SpoolSpace, behind: Behind
     ) -> None:
-        """`space` bounds what is kept of bodies so that they can be sent again."""
+        """`space` bounds what is kept of bodies so that they can be sent again; `behind` hears of writes."""
+        self._behind = behind
         self._fleet = fleet
         self._stores = stores
         self._clock_s = clock_s
@@ -80,7 +82,7 @@ class Failover:
         for at, route in enumerate(routes):
             started_s = self._clock_s()
             try:
-                if at == 0 and last > 0 and incoming.table.hedge_reads and call.is_read:
+                if at == 0 and last > 0 and incoming.table.hedge_reads and call.is_read and not incoming.by_version:
                     response, route = await self._hedged(incoming, routes[0], routes[1])  # noqa: PLW2901
                 else:
                     response = await self._attempts.ask(incoming, route, is_last=at == last)
@@ -163,8 +165,8 @@ class Failover:
             if download is not None:
                 others = [other for other in routes if other is not route]
                 response.body = carried_on(incoming, route, others, response, download, self._attempts, self._broke_off)
-        elif not call.is_read and response.status < 300 and incoming.table.read_fallback:
-            self._note_write(incoming)
+        elif not call.is_read and response.status < 300:
+            self._note_write(incoming, route, response)
         headers = response.headers
         if call.is_bucket_head:
             headers.set("x-amz-access-point-alias", "true")  # S3 API Reference, HeadBucket
@@ -172,9 +174,16 @@ class Failover:
         headers.add("Server-Timing", f'store;dur={took_s * 1000:.1f};desc="{route.region}"')
         return response
 
-    def _note_write(self, incoming: Incoming) -> None:
-        """What this node has written or deleted itself it need not look for."""
+    def _note_write(self, incoming: Incoming, route: Route, response: Response) -> None:
+        """What this node has written is newest where it was written; what it has deleted it need not look for."""
         call, alias, missing = incoming.call, incoming.table.alias, self._lookout.missing
+        logged = response.headers.get(LOGGED_HEADER)
+        if logged is not None:
+            response.headers.remove(LOGGED_HEADER)
+            keys = incoming.bulk_keys if call.key is None else (call.key,)
+            self._behind.wrote(route.region, route.bucket, keys, logged)
+        if not incoming.table.read_fallback:
+            return
         until_s = self._clock_s() + DELETED_S
         for key in incoming.bulk_keys:
             missing.note((alias, key), until_s)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,10 +28,11 @@ from nearpoint.accesspoint.bulk_delete import XML_BYTES_MAX, Wanted, check_diges
 from nearpoint.accesspoint.call import Call, read_call
 from nearpoint.accesspoint.choose import Choice, Chosen, NoActiveRegion, choose
 from nearpoint.accesspoint.copying import CopyPlan
-from nearpoint.accesspoint.failover import Failover
+from nearpoint.accesspoint.failover import REGION_HEADER, Failover
 from nearpoint.accesspoint.fleet import Fleet
 from nearpoint.accesspoint.known import Known, KnownCallers
 from nearpoint.accesspoint.limits import able, integrity_of, needs, needs_of_bulk_delete
+from nearpoint.accesspoint.newest import CONSISTENCY_HEADER, Behind, Newest, NothingBehind, Order, is_strong
 from nearpoint.accesspoint.prober import Prober
 from nearpoint.accesspoint.public_access import refuse_public_acl
 from nearpoint.accesspoint.routes import Address, Route, RouteTable, address_of
@@ -75,11 +76,13 @@ class AccessPointNode:
         new_request_id: Callable[[], str] = _new_request_id,
         find_address: Callable[[str, str], Address | None] = address_of,
         space: SpoolSpace | None = None,
+        behind: Behind | None = None,
     ) -> None:
         """`stores` are reached from this location, by region. `clock` is wall time, `clock_s` monotonic seconds.
 
         `find_address` says which access point a Host and path name, where there are more names than AWS's.
-        `space` bounds what is kept on disk of uploads under way; the nodes of a process share one.
+        `space` bounds what is kept on disk of uploads under way; the nodes of a process share one. `behind` knows
+        which keys are on their way to which bucket.
         """
         self.location = location
         self._snapshot = snapshot
@@ -93,7 +96,11 @@ class AccessPointNode:
         self._clock_s = clock_s
         self._asked_at_s = -IDLE_AFTER_S
         self._prober = Prober(self.fleet, self._stores, clock_s=clock_s, draw=draw, is_idle=self._is_idle)
-        self._failover = Failover(self.fleet, self._stores, clock_s=clock_s, space=space or SpoolSpace())
+        self._behind = behind or NothingBehind()
+        self._newest = Newest(self.fleet, self._stores, self._behind)
+        self._failover = Failover(
+            self.fleet, self._stores, clock_s=clock_s, space=space or SpoolSpace(), behind=self._behind
+        )
         self._known = KnownCallers()
         self._view = View(snapshot())
         self._choices: dict[str, tuple[int, RouteTable, Choice]] = {}
@@ -140,6 +147,10 @@ class AccessPointNode:
         if not call.is_bulk_delete:
             permissions.check_access_point(call.access)
         routes = self._routes(table, call, request)
+        consistency = request.headers.get(CONSISTENCY_HEADER)
+        strong = consistency is not None and is_strong(call, consistency)
+        if strong:
+            routes = self._members(table, routes)
         limits = view.limits(table)
         if limits is not None:
             routes = able(routes, needs(call, request), limits)
@@ -158,10 +169,27 @@ class AccessPointNode:
         copy = None if call.copy_source is None else self._copy_plan(view, permissions, call, table)
         if call.upload_region is not None:
             known = None
+        order: Order | None = None
+        first = routes[0]
+        if strong:
+            order = await self._newest.order(call.key or "", routes)
+            routes = order.routes
+        elif call.may_be_elsewhere and self._behind.any():
+            routes = await self._newest.pending(call.key or "", routes)
         incoming = Incoming(
-            request=request, call=call, payload=payload, table=table, copy=copy, known=known, limits=limits
+            request=request,
+            call=call,
+            payload=payload,
+            table=table,
+            copy=copy,
+            known=known,
+            limits=limits,
+            by_version=strong or routes[0] is not first,
         )
-        return await self._failover.send(incoming, routes)
+        response = await self._failover.send(incoming, routes)
+        if order is not None:
+            response.headers.set(CONSISTENCY_HEADER, order.said(response.headers.get(REGION_HEADER)))
+        return response
 
     def _asked(self, request: Request, view: View, caller: Caller, known: Known | None) -> tuple[RouteTable, Call]:
         """The access point that is asked, and for what. Raises AwsError."""
@@ -197,6 +225,10 @@ class AccessPointNode:
             raise AwsError("ServiceUnavailable", "No Region of this access point is active")
         wanted = request.headers.get(PREFER_HEADER)
         return choice.order if wanted is None else prefer(choice.order, wanted, self.fleet.states)
+
+    def _members(self, table: RouteTable, routes: Sequence[Route]) -> tuple[Route, ...]:
+        """Every region of the access point, the active ones in their order, then those that are dialled down."""
+        return (*routes, *(one for one in table.routes if one not in routes and one.region in self._stores))
 
     def choice(self, table: RouteTable) -> Choice:
         """The regions of an access point in the order this location asks them, now."""

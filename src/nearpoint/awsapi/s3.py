@@ -294,6 +294,7 @@ class S3:
 
     async def _forward(self, call: S3Call, bucket: Bucket, payload: Payload) -> Response:
         response = await forward(call.request, payload, self._store(bucket.region), bucket=bucket.name, key=call.key)
+        response.headers.remove("x-nearpoint-logged")  # said to nodes, which route reads by it
         if "x-amz-request-id" not in response.headers:
             response.headers.add("x-amz-request-id", call.request_id)
         return response
