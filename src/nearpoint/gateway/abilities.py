@@ -25,6 +25,7 @@ CONSEQUENCES = {
     "metadata": "nothing is copied to it: it loses metadata, and with it the stamps",
     "conditional create": "checked after the write: it overwrites in spite of If-None-Match",
     "conditional replace": "checked after the write: it overwrites in spite of If-Match",
+    "conditional delete": "checked after the delete: it deletes in spite of If-Match",
     "tagging": "copies have no tags",
     "multipart": "large objects cannot be copied to it",
 }
@@ -40,6 +41,7 @@ class Ability:
 
     conditional_create: bool = False
     conditional_replace: bool = False
+    conditional_delete: bool = False
     tags: bool = True
     checksums: bool = False
     known: bool = True
@@ -47,7 +49,7 @@ class Ability:
     @property
     def conditional(self) -> bool:
         """Whether every write can be made on the condition that nobody has written meanwhile."""
-        return self.conditional_create and self.conditional_replace
+        return self.conditional_create and self.conditional_replace and self.conditional_delete
 
     @property
     def obstacle(self) -> str | None:
@@ -60,11 +62,13 @@ UNKNOWN = Ability(missing={}, known=False)
 
 def ability_of(found: Capabilities) -> Ability:
     """What a probe has found (pure)."""
-    verdicts = {one.feature: one.verdict for one in found.findings}
+    # What the access point puts right in the answers (the case of a metadata field's name) is no loss.
+    verdicts = {one.feature: "yes" if one.remedy == "mend" else one.verdict for one in found.findings}
     return Ability(
         missing={name: text for name, text in CONSEQUENCES.items() if verdicts.get(name) == "no"},
         conditional_create=verdicts.get("conditional create") == "yes",
         conditional_replace=verdicts.get("conditional replace") == "yes",
+        conditional_delete=verdicts.get("conditional delete") == "yes",
         tags=verdicts.get("tagging") != "no",
         checksums=verdicts.get("checksums") == "yes",
         known=found.access == "read-write" and all(verdicts.get(name) in ("yes", "no") for name in CONSEQUENCES),

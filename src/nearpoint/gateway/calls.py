@@ -18,6 +18,7 @@ from nearpoint.gateway.kept import Kept
 from nearpoint.gateway.origin import Origin, error_of, failure
 from nearpoint.gateway.stamps import FIELD, Note, bare
 from nearpoint.gateway.writes import Writes
+from nearpoint.regions.capabilities import PREFIX as SCRATCH
 from nearpoint.regions.forward import forward
 from nearpoint.regions.payload import Payload
 from nearpoint.regions.rules import Tags
@@ -74,7 +75,8 @@ class Calls:
             if name == "DeleteObjects":
                 return await self._delete_many(call, bucket)
             handler = self._handlers.get(name)
-            if handler is not None and key is not None and not call.names_version:
+            scratch = key is not None and key.startswith(SCRATCH)
+            if handler is not None and key is not None and not call.names_version and not scratch:
                 return await handler(call, bucket, key)
         response = await self._send(call)
         if key is not None and call.request.method in ("GET", "HEAD"):

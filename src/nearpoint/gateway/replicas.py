@@ -27,6 +27,7 @@ from nearpoint.gateway.abilities import Abilities
 from nearpoint.gateway.origin import Origin, Seen, failure, listed
 from nearpoint.gateway.stamps import FIELD, Known, Mark, Note, bare, decide, known_of, mark_of, version_of
 from nearpoint.gateway.writes import Flights
+from nearpoint.regions.capabilities import PREFIX as SCRATCH
 from nearpoint.regions.version import Ahead, Stamp, clamped_us, how_far_ahead
 from nearpoint.wire.client import UpstreamError
 from nearpoint.wire.message import Body, Headers, Response, StreamBody, read_all
@@ -290,8 +291,8 @@ class Replicas:
     async def _delete(self, bucket: str, manifest: Manifest, seen: Seen) -> None:
         layer = ""
         if seen.known.etag is not None:
-            condition = Headers(self._condition(bucket, seen))
-            answer = await self._ask("DELETE", bucket, manifest.key, "", condition, b"")
+            condition = self._condition(bucket, seen) if self._abilities.now(bucket).conditional_delete else []
+            answer = await self._ask("DELETE", bucket, manifest.key, "", Headers(condition), b"")
             layer = answer.headers.get("x-amz-version-id") or ""
         mark = Mark(
             time_us=manifest.time_us, region=manifest.origin, deleted=True, version=manifest.version, layer=layer
@@ -341,6 +342,8 @@ class Replicas:
             if item.tag not in ("Version", "DeleteMarker") or name is None:
                 continue
             last = max(last, name.text, key=str.encode)
+            if name.text.startswith(SCRATCH):
+                continue
             if latest is not None and latest.text == "true" and name.text.encode() > after.encode():
                 newest[name.text] = "" if item.tag == "Version" else (time.text if time is not None else "")
         more = any(item.tag == "IsTruncated" and item.text == "true" for item in items)
