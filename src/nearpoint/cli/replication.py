@@ -41,7 +41,7 @@ def enable(*, data: Path, access_point: str, as_json: bool) -> None:
         for region, bucket in members.items():
             s3 = clients.client("s3", region)
             others = [other for other in members.values() if other != bucket]
-            configuration = with_rules(_configuration(s3, bucket), others, account)
+            configuration = with_rules(configuration_of(s3, bucket), others, account)
             s3.put_bucket_replication(Bucket=bucket, ReplicationConfiguration=configuration)
             made += [{"from": bucket, "region": region, "to": other} for other in others]
     except ClientError as error:
@@ -67,7 +67,8 @@ def _find(listed: Sequence[Mapping[str, Any]], wanted: str) -> Mapping[str, Any]
     raise CommandError(f"There is no access point {wanted}. There are: {there}.", Exit.REFUSED)
 
 
-def _configuration(s3: Any, bucket: str) -> dict[str, Any] | None:
+def configuration_of(s3: Any, bucket: str) -> dict[str, Any] | None:
+    """The rules of a bucket as they are, or None."""
     try:
         found: dict[str, Any] = s3.get_bucket_replication(Bucket=bucket)["ReplicationConfiguration"]
         return found

@@ -1,4 +1,5 @@
-"""The words of the commands about copies between regions: `nearpoint replication …` and `nearpoint reconcile`."""
+"""The words of the commands about copies between regions: `nearpoint replication …`, `nearpoint members …`
+and `nearpoint reconcile`."""
 
 from __future__ import annotations
 
@@ -18,10 +19,22 @@ replication = typer.Typer(
     rich_markup_mode="rich",
 )
 
+members = typer.Typer(
+    help="Editing the members of a running access point; no write is lost. Interrupted, the same command goes on.",
+    epilog="Examples:  [bold]nearpoint members add my-point ap-south-1 my-bucket --create[/]"
+    "   [bold]nearpoint members drain my-point eu-west-1[/]   [bold]nearpoint members remove my-point eu-west-1[/]",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+AccessPoint = Annotated[str, typer.Argument(help="Its name, alias or ARN.")]
+Region = Annotated[str, typer.Argument(help="The member's region.")]
+Timeout = Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Give up waiting after so long.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.add_typer(replication, name="replication")
+    app.add_typer(members, name="members")
     app.command(epilog="Examples:  [bold]nearpoint reconcile --check[/]   [bold]nearpoint reconcile --json[/]")(
         reconcile
     )
@@ -78,6 +91,66 @@ def replication_schedule(
     from nearpoint.cli import replication as module
 
     module.schedule(data=data, every=every, as_json=as_json)
+
+
+@members.command(name="list", epilog="Example:  [bold]nearpoint members list my-point[/]")
+def members_list(access_point: AccessPoint, data: Data = DATA, as_json: Json = False) -> None:
+    """Show the members, their dials, and what is on its way from and to each."""
+    from nearpoint.cli import members as module
+
+    module.show(data=data, access_point=access_point, as_json=as_json)
+
+
+@members.command(
+    name="add", epilog="Example:  [bold]nearpoint members add my-point ap-south-1 my-bucket --create --dial 100[/]"
+)
+def members_add(
+    access_point: AccessPoint,
+    region: Region,
+    bucket: Annotated[str, typer.Argument(help="The bucket in that region.")],
+    create: Annotated[bool, typer.Option("--create", help="Make the bucket if there is none.")] = False,
+    dial: Annotated[int, typer.Option(min=0, max=100, help="Its share of the traffic in the end.")] = 100,
+    timeout: Timeout = 86_400,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Add a bucket of a further region: rules both ways, everything copied over, then its dial is turned up."""
+    from nearpoint.cli import members as module
+
+    module.add(
+        data=data, access_point=access_point, region=region, bucket=bucket, create=create, dial=dial,
+        timeout_s=timeout, as_json=as_json,
+    )  # fmt: skip
+
+
+@members.command(name="drain", epilog="Example:  [bold]nearpoint members drain my-point eu-west-1[/]")
+def members_drain(
+    access_point: AccessPoint, region: Region, timeout: Timeout = 86_400, data: Data = DATA, as_json: Json = False
+) -> None:
+    """Let no new request go to a region, and wait until the others have everything that it took."""
+    from nearpoint.cli import members as module
+
+    module.drain(data=data, access_point=access_point, region=region, timeout_s=timeout, as_json=as_json)
+
+
+@members.command(name="remove", epilog="Example:  [bold]nearpoint members remove my-point eu-west-1[/]")
+def members_remove(
+    access_point: AccessPoint,
+    region: Region,
+    abort_uploads: Annotated[
+        bool, typer.Option("--abort-uploads", help="Abort its multipart uploads instead of waiting for them.")
+    ] = False,
+    timeout: Timeout = 86_400,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Take a drained region out of the access point. Its bucket and what is in it stay."""
+    from nearpoint.cli import members as module
+
+    module.remove(
+        data=data, access_point=access_point, region=region, abort_uploads=abort_uploads, timeout_s=timeout,
+        as_json=as_json,
+    )  # fmt: skip
 
 
 def reconcile(

@@ -10,7 +10,7 @@ import asyncio
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,10 +47,10 @@ class Progress(Struct, kw_only=True):
 
 
 class Memory:
-    """The file of a kind of sweep (those that repair and those that only look are different ones)."""
+    """The file of a kind of sweep: those that repair, those that only look, and those for the member of a `name`."""
 
-    def __init__(self, folder: Path, *, repair: bool) -> None:
-        self._file = folder / ("reconcile.json" if repair else "reconcile-check.json")
+    def __init__(self, folder: Path, *, repair: bool, name: str = "") -> None:
+        self._file = folder / f"reconcile{name and '-' + name}{'' if repair else '-check'}.json"
 
     def load(self) -> Progress | None:
         """What is kept, or None: also when it cannot be read, because a sweep can always begin anew."""
@@ -115,9 +115,11 @@ async def sweep(
     cause: str,
     afresh: bool = False,
     gently: bool = False,
+    about: Sequence[str] | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
-    """Compare all pairs, and repair; go on with what was interrupted unless `afresh`.
+    """Compare all pairs (or those with a bucket that it is `about`), and repair; go on with what was interrupted unless
+    `afresh`.
 
     `gently` leaves at least half of the processor's time to others. The caller holds `only_one`. Raises
     UnavailableError and RefusedError; what was done until then is kept, and gone on with the next time.
@@ -139,6 +141,8 @@ async def sweep(
     try:
         for one, two in await pairs_of(peers):
             pair = (one.bucket, two.bucket)
+            if about is not None and not set(pair) & set(about):
+                continue
             report = progress.report_of(pair)
             if report is not None and pair != progress.current:
                 continue  # done before the interruption

@@ -13,8 +13,10 @@ from typing import Any
 import msgspec
 import structlog
 
+from nearpoint.awsapi import members
 from nearpoint.awsapi.call import Context
 from nearpoint.awsapi.front import Front
+from nearpoint.awsapi.members import MembersApi
 from nearpoint.regions.catalog import StoreSpec
 from nearpoint.regions.store import Store
 from nearpoint.stack.engine import Engine
@@ -26,6 +28,7 @@ from nearpoint.state.resources import AccessKey, Snapshot
 from nearpoint.state.store import State
 from nearpoint.telemetry.child import Child, run_child
 from nearpoint.wire.client import Client
+from nearpoint.wire.message import Request, Response
 from nearpoint.wire.server import Server
 from nearpoint.wire.tls import Authority
 from nearpoint.world.store_trials import StoreTrials
@@ -126,7 +129,13 @@ async def main(child: Child) -> None:
     await front.start()
     await engine.resume()
     tls = Authority.load_or_create(Path(config["ca_dir"])).server_context()
-    servers = [Server(front.handle, tls=tls), Server(front.handle)]
+    members_api = MembersApi(context, config["token"])
+
+    async def answer(request: Request) -> Response:
+        # No bucket can be named `-`. Over loopback alone: over TLS clients find AWS and nothing else.
+        return await (members_api.handle(request) if request.path.startswith(members.PATH) else front.handle(request))
+
+    servers = [Server(front.handle, tls=tls), Server(answer)]
     await servers[0].start(child.listener("https"))
     await servers[1].start(child.listener("http"))
     trials = StoreTrials(state, own, lambda known: child.send({"store_limits": msgspec.to_builtins(known)}))

@@ -192,6 +192,7 @@ def _control(layout: Layout, world: World, ports: Ports) -> ProcessSpec:
             "ca_dir": str(layout.ca),
             "packages_dir": str(layout.packages),
             "stores": _stores_config(world, ports),
+            "token": world.admin_token,
         },
         sockets={"https": "control.https", "http": "control.http"},
     )

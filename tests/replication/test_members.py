@@ -1,0 +1,120 @@
+"""A region is added to a running access point, and another drained and removed, while everybody goes on writing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import BotoCoreError, ClientError
+
+US, EU, AP = "us-east-1", "eu-west-1", "ap-south-1"
+
+
+class Writer(threading.Thread):
+    """Writes one key after the other through the access point; remembers what was acknowledged."""
+
+    def __init__(self, world: Any, region: str, arn: str) -> None:
+        super().__init__(daemon=True)
+        self._s3 = world.client("s3", region, 4)
+        self._region = region
+        self._arn = arn
+        self.stopping = threading.Event()
+        self.acknowledged: dict[str, str] = {}
+        self.served_by: set[str] = set()
+
+    def run(self) -> None:
+        number = 0
+        while not self.stopping.wait(0.01):
+            number += 1
+            key = f"{self._region}/{number}"
+            try:
+                answer = self._s3.put_object(Bucket=self._arn, Key=key, Body=key.encode())
+            except (ClientError, BotoCoreError):
+                continue
+            self.acknowledged[key] = answer["VersionId"]
+            self.served_by.add(answer["ResponseMetadata"]["HTTPHeaders"]["x-nearpoint-region"])
+
+
+def versions(world: Any, region: str, bucket: str) -> dict[str, str]:
+    pages = world.client("s3", region, 4).get_paginator("list_object_versions").paginate(Bucket=bucket)
+    return {each["Key"]: each["VersionId"] for page in pages for each in page.get("Versions", [])}
+
+
+def test_a_region_is_added_and_another_removed_and_no_write_is_lost(make_live: Callable[..., Any]) -> None:
+    world = make_live(US, EU, AP)
+    world.start()
+    arn = world.make_access_point("app", {US: "app-us", EU: "app-eu"})
+    us, eu, ap = (world.client("s3", region, 4) for region in (US, EU, AP))
+    for at in range(300):
+        us.put_object(Bucket="app-us", Key=f"before/{at}", Body=b"before" * at)
+    writers = [Writer(world, region, arn) for region in (US, EU, AP)]
+    for writer in writers:
+        writer.start()
+    # A bucket that is not there is made only when that is said.
+    told = world.ran("members", "add", "app", AP, "app-ap")
+    assert (told.returncode, "--create" in told.stderr) == (3, True), told.stderr
+    # Interrupted twice, once harshly; then it goes on.
+    for number, after_s in ((signal.SIGINT, 1.0), (signal.SIGKILL, 1.2)):
+        command = [sys.executable, "-m", "nearpoint", "members", "add", "app", AP, "app-ap", "--create"]
+        running = subprocess.Popen([*command, "--data", str(world.data)], stderr=subprocess.PIPE, text=True)
+        time.sleep(after_s)
+        os.kill(running.pid, number)
+        running.communicate(timeout=30)
+    made = json.loads(world.command("members", "add", "app", AP, "app-ap", "--create", "--json"))
+    assert {each["region"]: each["dial_percent"] for each in made["members"]} == {US: 100, EU: 100, AP: 100}
+    assert ap.get_object(Bucket="app-ap", Key="before/299")["Body"].read() == b"before" * 299
+    until = time.monotonic() + 30
+    while AP not in writers[2].served_by:
+        assert time.monotonic() < until, "the new member takes no write"
+        time.sleep(0.1)
+    # Away with another, which has an upload under way.
+    upload = eu.create_multipart_upload(Bucket=arn, Key="large")["UploadId"]
+    assert upload.startswith(EU)
+    told = world.ran("members", "remove", "app", EU)
+    assert (told.returncode, "drain" in told.stderr) == (3, True), told.stderr
+    told = world.ran("members", "drain", "app", EU, "--timeout", "2")
+    assert (told.returncode, "large" in told.stderr) == (5, True), told.stderr
+    part = eu.upload_part(Bucket=arn, Key="large", UploadId=upload, PartNumber=1, Body=b"x" * 100_000)
+    eu.complete_multipart_upload(
+        Bucket=arn, Key="large", UploadId=upload,
+        MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]},
+    )  # fmt: skip
+    world.command("members", "drain", "app", EU)
+    shown = json.loads(world.command("members", "list", "app", "--json"))["members"]
+    assert {each["region"]: each["dial_percent"] for each in shown} == {US: 100, EU: 0, AP: 100}
+    left = json.loads(world.command("members", "remove", "app", EU, "--json"))["members"]
+    assert {each["region"] for each in left} == {US, AP}
+    time.sleep(0.5)
+    for writer in writers:
+        writer.stopping.set()
+        writer.join()
+    world.wait_until_settled()
+    acknowledged = {key: version for writer in writers for key, version in writer.acknowledged.items()}
+    assert len(acknowledged) > 200
+    for region, bucket in ((US, "app-us"), (AP, "app-ap")):
+        there = versions(world, region, bucket)
+        lost = {key for key, version in acknowledged.items() if there.get(key) != version}
+        assert not lost, f"{len(lost)} are not in {region}, for example {sorted(lost)[:3]}"
+        assert len(there) == 300 + len(acknowledged) + 2  # and `-`, and `large`
+    # Nothing goes to the one that was removed any more.
+    assert all(
+        rule["Destination"]["Bucket"] != "arn:aws:s3:::app-eu"
+        for s3, bucket in ((us, "app-us"), (ap, "app-ap"))
+        for rule in s3.get_bucket_replication(Bucket=bucket)["ReplicationConfiguration"]["Rules"]
+    )
+    us.put_object(Bucket="app-us", Key="later", Body=b"x")
+    world.wait_until_settled()
+    with pytest.raises(ClientError, match="404"):
+        eu.head_object(Bucket="app-eu", Key="later")
+    # What is still written to it directly reaches the others.
+    eu.put_object(Bucket="app-eu", Key="straggler", Body=b"x")
+    world.wait_until_settled()
+    assert us.head_object(Bucket="app-us", Key="straggler")["ReplicationStatus"] == "REPLICA"
