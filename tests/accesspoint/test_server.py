@@ -492,11 +492,3 @@ async def test_a_region_whose_bucket_is_closed_to_the_caller_is_not_failed_over_
     world.stores["near"].behave = "500"
     assert (await world.ask("GET", "/hello.txt"))[0] == 500
     assert not world.stores["far"].requests
-
-
-async def test_public_acls_are_blocked(world: Any) -> None:
-    world.publish(replace(world.access_point(), public_access_block={"BlockPublicAcls": True}))
-    acl = [("x-amz-acl", "public-read")]
-    assert (await world.ask("PUT", "/new", body=b"x", headers=acl))[0] == 403
-    assert not world.stores["near"].objects.get("/near-bucket/new")
-    assert (await world.ask("PUT", "/new", body=b"x", headers=[("x-amz-acl", "private")]))[0] == 200

@@ -126,6 +126,10 @@ class Buckets:
     def __init__(self, state: MemoryState) -> None:
         self.state = state
         self.full: set[str] = set()
+        self.settings: list[tuple[str, str, Any]] = []
+
+    async def put_setting(self, name: str, kind: str, value: Any) -> None:
+        self.settings.append((name, kind, value))
 
     async def create(self, name: str, region: str) -> bool:
         await self.state.put(Bucket(name=name, region=region, created_at=0.0))

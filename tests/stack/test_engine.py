@@ -143,8 +143,8 @@ async def test_delete_on_failure(world: World, application: dict[str, Any]) -> N
             "HandlerErrorCode: NotFound",
         ),
         (
-            {"Type": "AWS::S3::Bucket", "Properties": {"VersioningConfiguration": {"Status": "Enabled"}}},
-            "Property VersioningConfiguration is not supported by Nearpoint yet",
+            {"Type": "AWS::S3::Bucket", "Properties": {"LoggingConfiguration": {"LogFilePrefix": "x"}}},
+            "Property LoggingConfiguration is not supported by Nearpoint yet",
         ),
         (
             {

@@ -61,6 +61,11 @@ class Call(Struct, frozen=True, kw_only=True):
         return self.access.action
 
     @property
+    def is_acl(self) -> bool:
+        """True for a change of an object's ACL."""
+        return self.access.action in ("s3:PutObjectAcl", "s3:PutObjectVersionAcl")
+
+    @property
     def key(self) -> str | None:
         """The key, decoded."""
         return self.access.key

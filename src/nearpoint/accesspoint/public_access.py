@@ -6,20 +6,51 @@ What the other settings ask for holds here by itself: nobody is served without c
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import parse_qsl
 
+from nearpoint.awsproto import xml
 from nearpoint.awsproto.errors import AwsError
-from nearpoint.wire.message import Headers
+from nearpoint.wire.message import Request
 
+ACL_BYTES_MAX = 65_536  # 100 grants (S3 User Guide, "Access control list overview") take far less
 _PUBLIC = frozenset({"public-read", "public-read-write", "authenticated-read"})
 _GROUPS = ("acs.amazonaws.com/groups/global/allusers", "acs.amazonaws.com/groups/global/authenticatedusers")
 
 
-def refuse_public_acl(headers: Headers, blocks: Callable[[str], bool]) -> None:
-    """Raises AccessDenied for a canned ACL or a grant to everybody, where `blocks("BlockPublicAcls")`."""
-    for name, value in headers:
+def refuse_public_acl(request: Request, blocks: Callable[[str], bool]) -> None:
+    """Raises AccessDenied for a canned ACL or a grant to everybody, where `blocks("BlockPublicAcls")`.
+
+    A presigned URL may carry them as parameters (S3 API Reference, "Authenticating requests: query parameters").
+    """
+    given = list(request.headers)
+    if "x-amz-" in request.query.lower():
+        given += parse_qsl(request.query, max_num_fields=1000)
+    for name, value in given:
         lowered = name.lower()
         if (
             (lowered == "x-amz-acl" and value.strip().lower() in _PUBLIC)
-            or (lowered.startswith("x-amz-grant-") and any(group in value.lower() for group in _GROUPS))
+            or (lowered.startswith("x-amz-grant-") and _names_everybody(value))
         ) and blocks("BlockPublicAcls"):
             raise AwsError("AccessDenied")
+
+
+def refuse_public_grants(document: bytes | None, blocks: Callable[[str], bool]) -> None:
+    """The same for the document of a PutObjectAcl (None: too long to be one). Raises MalformedACLError as well."""
+    if document is None:
+        raise AwsError("MaxMessageLengthExceeded")
+    if not document:
+        return  # the ACL is in the head
+    try:
+        root = xml.parse(document, bytes_max=ACL_BYTES_MAX)
+    except xml.XmlError:
+        raise AwsError("MalformedACLError") from None
+    waiting = [root]
+    while waiting:
+        node = waiting.pop()
+        if node.tag == "URI" and _names_everybody(node.text) and blocks("BlockPublicAcls"):
+            raise AwsError("AccessDenied")
+        waiting += node.children
+
+
+def _names_everybody(text: str) -> bool:
+    return any(group in text.lower() for group in _GROUPS)

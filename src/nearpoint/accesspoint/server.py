@@ -34,7 +34,7 @@ from nearpoint.accesspoint.known import Known, KnownCallers
 from nearpoint.accesspoint.limits import able, integrity_of, needs, needs_of_bulk_delete
 from nearpoint.accesspoint.newest import CONSISTENCY_HEADER, Behind, Newest, NothingBehind, Order, is_strong
 from nearpoint.accesspoint.prober import Prober
-from nearpoint.accesspoint.public_access import refuse_public_acl
+from nearpoint.accesspoint.public_access import refuse_public_acl, refuse_public_grants
 from nearpoint.accesspoint.routes import Address, Route, RouteTable, address_of
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.awsproto.service import load_service
@@ -163,9 +163,12 @@ class AccessPointNode:
         if permissions.matter and len(routes) > 1:
             routes = (routes[0], *(one for one in routes[1:] if permissions.may_ask(call.access, one.bucket)))
         if not call.is_read:
-            refuse_public_acl(request.headers, lambda setting: view.blocks(routes[0].bucket, table, setting))
+            bucket = routes[0].bucket
+            refuse_public_acl(request, lambda setting: view.blocks(bucket, table, setting))
             if not payload.kept:
                 await payload.keep(KEEP_BYTES_MAX)
+            if call.is_acl:
+                refuse_public_grants(payload.data, lambda setting: view.blocks(bucket, table, setting))
         copy = None if call.copy_source is None else self._copy_plan(view, permissions, call, table)
         if call.upload_region is not None:
             known = None

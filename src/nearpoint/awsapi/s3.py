@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nearpoint.accesspoint.public_access import ACL_BYTES_MAX, refuse_public_acl, refuse_public_grants
 from nearpoint.awsapi.authorize import policies_of
 from nearpoint.awsapi.call import Context
 from nearpoint.awsapi.endpoint import GLOBAL_REGION, Endpoint
@@ -117,6 +118,8 @@ class S3:
             return await self._configure_access(call, bucket, payload)
         if name == "PutBucketReplication":
             await self._check_replication(call, bucket, payload)
+        if bucket.public_access_block and self._store(bucket.region).spec.kind != "embedded":
+            await self._refuse_public(call, bucket, payload)
         response = await self._forward(call, bucket, payload)
         if name in _CHANGES_WHAT_STORES_DO and response.status < 300:
             tried = self._ctx.state.get(StoreLimits, f"{bucket.region}/{bucket.name}")
@@ -279,6 +282,14 @@ class S3:
             else:
                 await bucket_access.note_public_access_block(self._ctx.domain, bucket.name, settings)
         return response
+
+    async def _refuse_public(self, call: S3Call, bucket: Bucket, payload: Payload) -> None:
+        """Block Public Access in front of a store that knows nothing of it. The embedded one has no ACLs at all."""
+        blocks = bucket.public_access_block.get
+        refuse_public_acl(call.request, lambda setting: bool(blocks(setting)))
+        if call.operation.name in ("PutBucketAcl", "PutObjectAcl"):
+            await payload.keep(ACL_BYTES_MAX)
+            refuse_public_grants(payload.data, lambda setting: bool(blocks(setting)))
 
     async def _check_replication(self, call: S3Call, bucket: Bucket, payload: Payload) -> None:
         await payload.keep(REPLICATION_BYTES_MAX)

@@ -13,6 +13,7 @@ import msgspec
 from nearpoint.awsproto import AwsError, xml
 from nearpoint.regions.store import Store
 from nearpoint.stack.services import bucket_access, bucket_replication
+from nearpoint.stack.services.bucket_settings import BLOCK_ALL, PUBLIC_ACCESS, SETTINGS
 from nearpoint.stack.services.context import Context
 from nearpoint.state.resources import Bucket
 from nearpoint.wire.message import BodyTooLargeError, Headers, Response, read_all
@@ -52,7 +53,9 @@ class Buckets:
             # between the two is taken over by the next try.
             made = await _create_in_store(store, name)
             if taken is None:
-                await state.put(Bucket(name=name, region=region, created_at=self._services.now()))
+                now = self._services.now()
+                blocked = BLOCK_ALL if made else await self._blocked_in_store(store, name)
+                await state.put(Bucket(name=name, region=region, created_at=now, public_access_block=dict(blocked)))
             return made or taken is None
 
     async def delete(self, name: str, region: str) -> None:
@@ -66,6 +69,34 @@ class Buckets:
             if answer.status != 204 and code != "NoSuchBucket":
                 raise AwsError(code or "ServiceUnavailable", extra={"BucketName": name})
             await self._services.state.delete(bucket)
+
+    async def _blocked_in_store(self, store: Store, name: str) -> Mapping[str, bool]:
+        """Block Public Access of a bucket that was there before the state knew of it; nothing where it has none."""
+        answer = await store.send("GET", name, query="publicAccessBlock")
+        data = await read_all(answer.body, ERROR_BYTES_MAX)
+        try:
+            return bucket_access.read_public_access_block(data) if answer.status == 200 else {}
+        except AwsError:
+            return {}
+
+    async def put_setting(self, name: str, kind: str, value: Mapping[str, Any] | None) -> None:
+        """Configure a bucket: `kind` is one of `bucket_settings.SETTINGS`; None is what a new bucket has.
+
+        Raises AwsError (NoSuchBucket, MalformedXML …).
+        """
+        bucket, setting = self._known(name), SETTINGS[kind]
+        put = setting.default if value is None else value
+        document = b"" if put is None else setting.document(put)
+        headers = Headers([("Content-Type", "application/xml"), ("Content-MD5", _md5(document))] if document else [])
+        answer = await self.store(bucket.region).send(
+            "PUT" if document else "DELETE", name, query=setting.query, headers=headers, body=document
+        )
+        code = await _error_code(answer)
+        if answer.status >= 300:
+            what = f"The store of {bucket.region} did not take the configuration ({setting.query})."
+            raise AwsError(code or "ServiceUnavailable", None if code else what, extra={"BucketName": name})
+        if kind == PUBLIC_ACCESS:
+            await bucket_access.note_public_access_block(self._services, name, put or {})
 
     async def put_policy(self, name: str, policy: Mapping[str, Any]) -> None:
         """Set a bucket's policy. Raises AwsError (NoSuchBucket, MalformedPolicy, AccessDenied …)."""

@@ -33,6 +33,9 @@ class BucketOperations(Protocol):
     async def delete(self, name: str, region: str) -> None:
         """Raises AwsError (NoSuchBucket, BucketNotEmpty …)."""
 
+    async def put_setting(self, name: str, kind: str, value: Mapping[str, Any] | None) -> None:
+        """Configure; None is what a new bucket has. Raises AwsError (NoSuchBucket, MalformedXML …)."""
+
     async def put_policy(self, name: str, policy: Mapping[str, Any]) -> None:
         """Raises AwsError (NoSuchBucket, MalformedPolicy, AccessDenied …)."""
 

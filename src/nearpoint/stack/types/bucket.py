@@ -1,4 +1,4 @@
-"""`AWS::S3::Bucket`, by name and replication rules so far: Ref is the name."""
+"""`AWS::S3::Bucket`: Ref is the name. Its configuration changes in place, and is kept by the bucket's store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from nearpoint.stack.intrinsics import Made
 from nearpoint.stack.schema import Fields, Text
-from nearpoint.stack.types import bucket_replication
+from nearpoint.stack.types import bucket_replication, bucket_settings
 from nearpoint.stack.types.base import Immediate, Means, Naming
 from nearpoint.state.resources import Bucket as BucketResource
 
@@ -18,32 +18,40 @@ def _made(name: str, region: str) -> Made:
         attributes={
             "Arn": f"arn:aws:s3:::{name}",
             "DomainName": f"{name}.s3.amazonaws.com",
+            "DualStackDomainName": f"{name}.s3.dualstack.{region}.amazonaws.com",
             "RegionalDomainName": f"{name}.s3.{region}.amazonaws.com",
         },
     )
 
 
-async def _replicate(name: str, before: Mapping[str, Any], properties: Mapping[str, Any], means: Means) -> None:
-    """Put the rules, where they differ: last of all, because they ask that the bucket keeps versions."""
-    configuration = bucket_replication.configuration_of(properties)
-    if configuration != bucket_replication.configuration_of(before):
-        await means.buckets.put_replication(name, configuration)
+async def _configure(name: str, before: Mapping[str, Any], properties: Mapping[str, Any], means: Means) -> None:
+    """Put what differs. Replication rules ask that the bucket keeps versions: they come last, and go first."""
+    rules = bucket_replication.configuration_of(properties)
+    other_rules = rules != bucket_replication.configuration_of(before)
+    if other_rules and rules is None:
+        await means.buckets.put_replication(name, None)
+    for kind, value in bucket_settings.changes(before, properties).items():
+        await means.buckets.put_setting(name, kind, value)
+    if other_rules and rules is not None:
+        await means.buckets.put_replication(name, rules)
 
 
 class Bucket(Immediate):
     name = "AWS::S3::Bucket"
     properties = Fields(
-        {"BucketName": Text(length_min=3, length_max=63), "ReplicationConfiguration": bucket_replication.SCHEMA},
+        {
+            "BucketName": Text(length_min=3, length_max=63),
+            "ReplicationConfiguration": bucket_replication.SCHEMA,
+            **bucket_settings.SCHEMAS,
+        },
         (),
         (
-            "AccelerateConfiguration", "AccessControl", "AnalyticsConfigurations", "BucketEncryption",
-            "CorsConfiguration", "IntelligentTieringConfigurations", "InventoryConfigurations",
-            "LifecycleConfiguration", "LoggingConfiguration", "MetricsConfigurations", "NotificationConfiguration",
-            "ObjectLockConfiguration", "ObjectLockEnabled", "OwnershipControls", "PublicAccessBlockConfiguration",
-            "Tags", "VersioningConfiguration", "WebsiteConfiguration",
+            "AccelerateConfiguration", "AnalyticsConfigurations", "IntelligentTieringConfigurations",
+            "InventoryConfigurations", "LoggingConfiguration", "MetricsConfigurations", "NotificationConfiguration",
+            "ObjectLockConfiguration", "ObjectLockEnabled", "WebsiteConfiguration",
         ),
     )  # fmt: skip
-    attributes = frozenset(("Arn", "DomainName", "RegionalDomainName"))
+    attributes = frozenset(("Arn", "DomainName", "DualStackDomainName", "RegionalDomainName"))
     replacing = frozenset(("BucketName",))
 
     def physical_id(self, naming: Naming, properties: Mapping[str, Any], means: Means) -> str:
@@ -55,11 +63,11 @@ class Bucket(Immediate):
 
     async def create(self, physical_id: str, properties: dict[str, Any], means: Means) -> Made:
         await means.buckets.create(physical_id, means.region)
-        await _replicate(physical_id, {}, properties, means)
+        await _configure(physical_id, {}, properties, means)
         return _made(physical_id, means.region)
 
     async def update(self, physical_id: str, before: dict[str, Any], properties: dict[str, Any], means: Means) -> Made:
-        await _replicate(physical_id, before, properties, means)
+        await _configure(physical_id, before, properties, means)
         return _made(physical_id, means.region)
 
     async def delete(self, physical_id: str, properties: dict[str, Any], means: Means) -> None:
