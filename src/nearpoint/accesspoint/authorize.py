@@ -51,7 +51,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     @property
     def is_root(self) -> bool:
         """True for the account root."""
-        return self.identity.principal_arn.endswith(ROOT_SUFFIX)
+        identity = self.identity
+        return identity.role_arn is None and identity.service is None and identity.principal_arn.endswith(ROOT_SUFFIX)
 
 
 class Access(Struct, frozen=True, kw_only=True):
@@ -70,8 +71,9 @@ class View:
         self._policies: dict[str, tuple[Role, tuple[Policy, ...]]] = {}
         self._bucket_policies: dict[str, tuple[Bucket, Policy | None]] = {}
         self._limits: dict[str, Limits | None] = {}
+        self._open: dict[str, bool] = {}
         self._identities: dict[tuple[str, str | None], Identity] = {}
-        self.decisions: dict[tuple[str, str, str, str], Decision] = {}
+        self.decisions: dict[tuple[str | None, ...], Decision] = {}
 
     def after(self, snapshot: Snapshot) -> View:
         """The view of a later snapshot; what has not changed stays compiled."""
@@ -134,6 +136,15 @@ class View:
             kept = self._bucket_policies[name] = (bucket, policy)
         return kept[1]
 
+    def is_open(self, table: RouteTable) -> bool:
+        """Whether neither the access point nor any bucket behind it has a policy."""
+        found = self._open.get(table.alias)
+        if found is None:
+            found = self._open[table.alias] = table.policy is None and all(
+                self.bucket_policy(route.bucket) is None for route in table.routes
+            )
+        return found
+
     def blocks(self, bucket: str, table: RouteTable, setting: str) -> bool:
         """Whether Block Public Access of the access point or of the bucket behind it has this setting on."""
         known = self.snapshot.buckets.get(bucket)
@@ -143,7 +154,7 @@ class View:
 
     def policies_of(self, identity: Identity) -> tuple[Policy, ...]:
         """The identity policies of a caller. A policy that cannot be read denies everything."""
-        if identity.role_arn is None and identity.principal_arn.endswith(ROOT_SUFFIX):
+        if identity.role_arn is None and identity.service is None and identity.principal_arn.endswith(ROOT_SUFFIX):
             return (administrator(),)
         arn = identity.role_arn or identity.principal_arn  # a user's policies are kept under the user's ARN
         kept = self._policies.get(arn)
@@ -175,7 +186,9 @@ def authenticate(request: Request, identity_of: Callable[[str, str | None], Iden
     Raises AwsError; an anonymous request is AccessDenied (S3: no anonymous access here).
     """
     try:
-        message = Message(request.method, request.path, request.query, list(request.headers))
+        headers = request.headers
+        path, _, query = request.target.partition("?")
+        message = Message(request.method, path, query, list(headers), headers.by_name())
         claim = read_claim(message)
         if claim is None:
             raise AwsError("AccessDenied", "Anonymous access is not supported by Multi-Region Access Points")
@@ -287,11 +300,7 @@ class Permissions:
     @property
     def matter(self) -> bool:
         """False when everything is allowed: the account root, where nothing has a policy."""
-        return (
-            not self._caller.is_root
-            or self._table.policy is not None
-            or any(self._view.bucket_policy(route.bucket) is not None for route in self._table.routes)
-        )
+        return not self._caller.is_root or not self._view.is_open(self._table)
 
     def check_access_point(self, access: Access) -> None:
         """Raises AccessDenied unless the access point may be asked for this."""
@@ -330,7 +339,8 @@ class Permissions:
         policies = self._policies if policy is None else (*self._policies, policy)
         decisions = self._view.decisions
         # A resource's own policy follows from its name, and the caller's from the caller's.
-        known = (self._caller.identity.principal_arn, self._table.alias, action, resource)
+        who = self._caller.identity
+        known = (who.principal_arn, who.role_arn, who.service, self._table.alias, action, resource)
         decision = decisions.get(known)
         if decision is None:
             decision = self._decide(policies, action, resource)

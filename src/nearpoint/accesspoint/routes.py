@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from nearpoint.policy.document import MalformedPolicyError, Policy, parse_policy
 from nearpoint.state.resources import AccessPoint
 
@@ -22,8 +24,7 @@ DENY_ALL = parse_policy(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
+class Address(Struct, frozen=True, kw_only=True):
     """An access point's alias, and the rest of the path: percent-encoded, from its slash on."""
 
     alias: str

@@ -5,7 +5,7 @@ Text of the wire is latin-1 `str` throughout, which loses no byte: what arrived 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,12 +22,21 @@ class Headers:
         self._items: list[tuple[str, str]] = list(items)
         self._index: dict[str, list[str]] | None = None
 
+    def by_name(self) -> Mapping[str, Sequence[str]]:
+        """The values of every field in order, by its name in lower case; good until the fields change."""
+        return self._lookup()
+
     def _lookup(self) -> dict[str, list[str]]:
-        if self._index is None:
-            self._index = {}
+        index = self._index
+        if index is None:
+            index = self._index = {}
             for name, value in self._items:
-                self._index.setdefault(name.lower(), []).append(value)
-        return self._index
+                lowered = name.lower()
+                if lowered in index:
+                    index[lowered].append(value)
+                else:
+                    index[lowered] = [value]
+        return index
 
     def get(self, name: str) -> str | None:
         """The first value of the field, or None."""
@@ -46,7 +55,8 @@ class Headers:
     def add(self, name: str, value: str) -> None:
         """Append a field, keeping those of the same name."""
         self._items.append((name, value))
-        self._index = None
+        if self._index is not None:
+            self._index.setdefault(name.lower(), []).append(value)
 
     def set(self, name: str, value: str) -> None:
         """Make this the only field of that name, at the place of the first one if there was one."""
@@ -71,7 +81,13 @@ class Headers:
         return Headers(self._items)
 
     def __contains__(self, name: str) -> bool:
-        return name.lower() in self._lookup()
+        lowered = name.lower()
+        if self._index is not None:
+            return lowered in self._index
+        for have, _ in self._items:  # noqa: SIM110 - a generator costs more than all the rest, for every answer
+            if have.lower() == lowered:
+                return True
+        return False
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._items)
@@ -181,7 +197,8 @@ async def read_all(body: Body, limit_bytes: int) -> bytes:
 class Peer:
     """Who is at the other end of a connection: address as text (empty on a unix socket), `http` or `https`, port.
 
-    `protocol` is `HTTP/1.1` or `HTTP/2.0`; `tls` and `cipher` are what TLS has agreed on, in OpenSSL's words.
+    `protocol` is `HTTP/1.1` or `HTTP/2.0`; `tls` and `cipher` are what TLS has agreed on, in OpenSSL's words; `resumed`:
+    whether with a session of before.
     """
 
     ip: str
@@ -190,6 +207,7 @@ class Peer:
     protocol: str = "HTTP/1.1"
     tls: str = ""
     cipher: str = ""
+    resumed: bool = False
 
 
 class Request:
