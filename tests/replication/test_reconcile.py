@@ -15,7 +15,7 @@ from nearpoint.regions.rules import compile_rules
 from nearpoint.regions.version import Stamp
 from nearpoint.replication import reconcile as module
 from nearpoint.replication.peer import Peer, UnavailableError, Version
-from nearpoint.replication.reconcile import Report, Side, reconcile
+from nearpoint.replication.reconcile import Report, Side, behind, lacking, reconcile
 from nearpoint.replication.repair import DAMAGED, Repairer
 from nearpoint.replication.schedule import Absences, next_at
 from nearpoint.replication.sweep import Memory, SweepBusyError, only_one, sweep
@@ -144,6 +144,24 @@ async def test_what_was_amended_since_is_still_owed(pair: Any) -> None:
     assert await us.pending() == 2
 
 
+def version(id: str, time_us: int, amended_us: int = 0) -> Version:
+    return Version(
+        key="k", id=id, stamp=Stamp(time_us, "us", ""), amended=(amended_us, "us"), size=0, marker=False, tags=()
+    )  # fmt: skip
+
+
+def test_a_store_that_keeps_the_newest_version_alone_lacks_no_older_one() -> None:
+    old, new, amended = version("a", 1), version("b", 2), version("b", 2, amended_us=3)
+    assert behind([old, new], [new]) == []
+    assert behind([new], [old]) == [(new, "missing")]
+    assert behind([old], [new]) == []
+    assert behind([new], []) == [(new, "missing")]
+    assert behind([], [new]) == []
+    assert behind([amended], [old, new]) == [(amended, "amended")]
+    assert behind([new], [amended]) == []
+    assert lacking([old, new], [new]) == [(old, "missing")]
+
+
 # --- sweeps: all pairs, interrupted and gone on with
 
 
@@ -197,6 +215,7 @@ class Endless:
     def __init__(self, count: int, *, lacks: bool) -> None:
         self._count = count
         self._lacks = lacks
+        self.newest_only = False
 
     async def history(self, bucket: str, after: str, limit: int) -> tuple[list[Version], bool]:
         first = int(after or -1) + 1

@@ -79,6 +79,7 @@ class Peer:
     def __init__(self, store: Store) -> None:
         self._store = store
         self.region = store.region
+        self.newest_only = False
 
     async def log(self, seen: int, wait_s: float = WAIT_S) -> tuple[int, list[tuple[str, str]]]:
         """How long the log is, once that is more than `seen` (or after `wait_s`), and which bucket owes to which."""
@@ -129,8 +130,12 @@ class Peer:
         return found
 
     async def history(self, bucket: str, after: str, limit: int) -> tuple[list[Version], bool]:
-        """Every version behind a key, in order of the keys and never part of a key's; whether there is more."""
+        """Every version behind a key, in order of the keys and never part of a key's; whether there is more.
+
+        `newest_only` says afterwards whether the store keeps no more than the newest version of a key.
+        """
         answer = await self._ask("GET", "history", {"bucket": bucket, "after": after, "limit": limit})
+        self.newest_only = bool(answer.get("newest_only"))
         return [_version(row) for row in answer["rows"]], answer["more"]
 
     async def rules(self) -> dict[str, tuple[Rule, ...]]:

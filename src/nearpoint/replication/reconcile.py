@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nearpoint.regions.rules import Change, Rule, destinations
+from nearpoint.regions.version import Stamp
 from nearpoint.replication.peer import Peer, Version
 from nearpoint.replication.window import BATCH_BYTES_MAX, BATCH_ROWS_MAX, Row
 
@@ -107,6 +108,21 @@ def lacking(here: Sequence[Version], there: Sequence[Version]) -> list[tuple[Ver
     return found
 
 
+def behind(here: Sequence[Version], there: Sequence[Version]) -> list[tuple[Version, str]]:
+    """As `lacking`, where one of the two keeps no more than the newest version: whether that one is older `there`."""
+    if not here:
+        return []
+    newest, other = (max(each, key=_rank, default=None) for each in (here, there))
+    assert newest is not None
+    if other is None or newest.stamp > other.stamp:
+        return [(newest, "missing")]
+    return [(newest, "amended")] if newest.stamp == other.stamp and newest.amended > other.amended else []
+
+
+def _rank(version: Version) -> tuple[Stamp, str]:
+    return version.stamp, version.id
+
+
 def doubted(here: Sequence[Version], there: Sequence[Version]) -> list[Version]:
     """The versions of one key that `there` has as they are `here`, while the log `here` says they are owed (pure)."""
     if not _owed(here):
@@ -179,7 +195,8 @@ class _Work:
         """Take down how the two differ about a key; repair when there is enough of it."""
         for way, (here, there) in enumerate(((left, right), (right, left))):
             source, target = self._ways[way]
-            for version, what in lacking(here, there):
+            partly = source.peer.newest_only or target.peer.newest_only
+            for version, what in behind(here, there) if partly else lacking(here, there):
                 if source.sends(version, target.bucket):
                     self._note(way, key, version, what)
             if self._repair and source.rules:
