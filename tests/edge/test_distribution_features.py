@@ -20,6 +20,7 @@ from nearpoint.edge.ports import Continue
 from nearpoint.edge.properties import ConfigError
 from nearpoint.edge.references import References
 from nearpoint.edge.signed_url import read_public_key
+from nearpoint.edge.viewer import Whereabouts
 from nearpoint.signing import Credentials, Message, read_claim, verify
 from nearpoint.wire.client import UpstreamError
 from nearpoint.wire.message import Headers, Response
@@ -241,7 +242,7 @@ async def test_a_country_that_is_not_served(stage: Any) -> None:
     made = compile_distribution(distribution_id="E1", domain=DOMAIN, config=config)
     await stage.open(made)
     assert (await stage.get("/a")).status == 200
-    stage.edge.country = "BR"
+    stage.edge.where = Whereabouts(country="BR")
     reply = await stage.get("/b")
     assert (reply.status, reply.cache) == (403, "Error")
     assert b"block access from your country" in reply.body

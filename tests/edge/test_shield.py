@@ -14,6 +14,7 @@ from nearpoint.edge.invalidation import compile_invalidation
 from nearpoint.edge.properties import ConfigError
 from nearpoint.edge.shield import HOST, read_hop
 from nearpoint.edge.standalone import ClientFetch
+from nearpoint.edge.viewer import Whereabouts
 from nearpoint.wire.client import Client, Origin, UpstreamError
 from nearpoint.wire.message import Headers, Request, Response
 
@@ -56,7 +57,7 @@ async def two(stage: Any) -> Any:
             fetch=ClientFetch(stage.client),
             shields=stage.way,
             pop="TST50-P1",
-            country="DE",
+            where=Whereabouts(country="DE"),
             bounds=Bounds(),
             clock=stage.clock,
         )

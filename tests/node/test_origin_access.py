@@ -20,6 +20,7 @@ from nearpoint.awsapi.call import Context
 from nearpoint.awsapi.front import Front
 from nearpoint.bucket.server import StoreServer
 from nearpoint.bucket.store import Store as EmbeddedStore
+from nearpoint.edge.viewer import Whereabouts
 from nearpoint.node.location import Location, load, references
 from nearpoint.regions.catalog import StoreSpec
 from nearpoint.regions.store import Store
@@ -96,7 +97,7 @@ class World:
             functions=None,  # type: ignore[arg-type]
             client=self.client,
             aws_api=Origin(host="127.0.0.1", port=front),
-            country="DE",
+            where=Whereabouts(country="DE"),
         )
 
     async def distribution(self, domain: str, protocol: str, **behavior: Any) -> Distribution:

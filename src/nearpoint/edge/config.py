@@ -14,12 +14,13 @@ from typing import Any, Literal
 from nearpoint.edge.access_control import AccessControl, compile_access_control
 from nearpoint.edge.behavior import PathPattern, compile_pattern
 from nearpoint.edge.geo import GeoRestriction, compile_restriction
-from nearpoint.edge.managed import MANAGED_POLICIES
+from nearpoint.edge.managed import KEEPING_FROM_S3, KEPT_FROM_S3, MANAGED_POLICIES
 from nearpoint.edge.policies import (
     ALL,
     CachePolicy,
     Forwarding,
     Policies,
+    Selection,
     compile_cache_policy,
     forwarded_values,
     origin_request_policy,
@@ -101,6 +102,11 @@ class Behavior:
     def name(self) -> str:
         """The pattern, or `default`."""
         return self.pattern.text if self.pattern else "default"
+
+    @property
+    def added(self) -> frozenset[str]:
+        """The fields of the edge's own that requests get."""
+        return self.cache.added | self.forward.added
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -362,7 +368,10 @@ def _behavior(item: Any, where: str, targets: Targets, known: References) -> Beh
         if policy is None or "ParametersInCacheKeyAndForwardedToOrigin" not in policy:
             raise ConfigError(f"{where}.CachePolicyId", f"no cache policy has the id {cache_id!r}")
         cache = compile_cache_policy(policy)
-        forward = origin_request_policy(text_of(item, "OriginRequestPolicyId", "", where), policies, where)
+        request_id = text_of(item, "OriginRequestPolicyId", "", where)
+        forward = origin_request_policy(request_id, policies, where)
+        if origin.kind == "s3" and request_id in KEEPING_FROM_S3:
+            forward = replace(forward, queries=Selection(mode="all-except", names=KEPT_FROM_S3))
     elif isinstance(legacy, Mapping):
         cache, forward = forwarded_values(item, legacy, where)
     else:

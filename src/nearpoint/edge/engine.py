@@ -45,6 +45,7 @@ from nearpoint.edge.store.disk import DiskStore
 from nearpoint.edge.tiers import Tiers
 from nearpoint.edge.transfer import Transfer, may_be_stale
 from nearpoint.edge.triggers import Triggers
+from nearpoint.edge.viewer import Whereabouts
 from nearpoint.edge.visit import ERROR, GENERATED, HIT, MISS, REDIRECT, Answer, Trouble, Visit, variant_of
 from nearpoint.wire.message import Headers, Request, Response
 from nearpoint.wire.server import Instant
@@ -53,7 +54,7 @@ POLL_S = 0.1  # how soon an invalidation reaches the other workers
 
 
 class Edge:
-    """One location's edge. `pop` is what X-Amz-Cf-Pop says, as in `FRA56-P1`.
+    """One location's edge. `pop` is what X-Amz-Cf-Pop says, as in `FRA56-P1`; `where` its viewers are.
 
     `load` gives it distributions and invalidations; `handle` serves any request; `instant(scheme)` is the server's hook
     for fresh hits.
@@ -67,7 +68,7 @@ class Edge:
         credentials: OriginCredentials | None = None,
         shields: OriginShields | None = None,
         pop: str = "LOC50-P1",
-        country: str | None = None,
+        where: Whereabouts | None = None,
         bounds: Bounds | None = None,
         store: DiskStore | None = None,
         metrics: EdgeMetrics | None = None,
@@ -77,7 +78,7 @@ class Edge:
     ) -> None:
         self.bounds = bounds if bounds is not None else Bounds()
         self.pop = pop
-        self.country = country
+        self.where = where
         self.via = f"1.1 {sha256(pop.encode() + random_bytes(8)).hexdigest()[:32]}.cloudfront.net (CloudFront)"
         self.results: dict[str, int] = {}  # answers by X-Cache's first word, those of the hook not counted
         self._clock = clock
@@ -175,9 +176,11 @@ class Edge:
         """Serve one request. Raises only what reading the request's body raises."""
         started_at = self._clock()
         request_id = next(self._ids).decode()
-        visit = receive(request, request_id, self._by_host, self._default, now=started_at, via=self.via)
+        visit = receive(
+            request, request_id, self._by_host, self._default, now=started_at, via=self.via, where=self.where
+        )
         if isinstance(visit, Visit):
-            refusal = refuse(visit, country=self.country, via=self.via)
+            refusal = refuse(visit, country=self.where.country if self.where else None, via=self.via)
             answer = await (self._serve(visit) if refusal is None else self._with_error_page(visit, refusal))
             if visit.behavior.response_headers is not None and answer.result != REDIRECT:
                 draw = int.from_bytes(self._random_bytes(4), "big") / 2**32

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from nearpoint.edge.config import Behavior
 from nearpoint.edge.key import ENCODINGS, encoding_class, encoding_mask, select_cookies
+from nearpoint.edge.viewer import PREFIX as ADDED_PREFIX
 from nearpoint.wire.message import Headers
 
 HOP_BY_HOP = frozenset(
@@ -28,7 +29,7 @@ USER_AGENT = "Amazon CloudFront"
 CONDITIONS = frozenset({"if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"})
 # Never from a viewer: only an edge may say these.
 _EDGE_ONLY = frozenset({"x-forwarded-proto", "x-real-ip", "expect", "content-length", "x-cache"})
-_EDGE_ONLY_PREFIXES = ("x-amz-cf-", "x-edge-", "cloudfront-", "x-accel-")
+_EDGE_ONLY_PREFIXES = ("x-amz-cf-", "x-edge-", "x-accel-")
 _LEGACY_DROPPED = frozenset({"accept", "accept-charset", "accept-language", "referer"})
 # With cache policies these go without being named; everything else has to be.
 _POLICY_ALWAYS = CONDITIONS | {
@@ -92,12 +93,18 @@ def origin_headers(
     reads = method in ("GET", "HEAD", "OPTIONS")
     selected = behavior.cache.headers | behavior.forward.headers
     legacy = behavior.forward.legacy_headers
+    added = behavior.added
     dropped = HOP_BY_HOP | connection_options(viewer)
     out = Headers([("Host", (viewer.get("host") or origin_host) if behavior.forward.viewer_host else origin_host)])
     user_agent = False
     for name, value in viewer:
         low = name.lower()
         if low in dropped or low in _EDGE_ONLY or low.startswith(_EDGE_ONLY_PREFIXES):
+            continue
+        if low.startswith(ADDED_PREFIX):
+            # The edge has put them in itself, those that the behavior names.
+            if low in added:
+                out.add(name, value)
             continue
         if low in ("host", "cookie", "accept-encoding", "via", "x-forwarded-for"):
             continue

@@ -16,6 +16,7 @@ from nearpoint.edge.eviction import USES_MAX
 from nearpoint.edge.key import encoding_class
 from nearpoint.edge.ready import Hit, Ready
 from nearpoint.edge.response_headers import ResponseHeaders
+from nearpoint.edge.viewer import decided_by
 from nearpoint.edge.visit import Visit
 from nearpoint.telemetry.metrics import Counter
 from nearpoint.wire.exchange import KnownFields
@@ -72,7 +73,9 @@ def hot_names(visit: Visit, entry: Entry) -> list[str] | None:
     error = visit.distribution.errors.get(entry.status)
     if error is not None and error.page_path is not None:
         return None
-    names = behavior.cache.headers.names | set(entry.variance)
+    names = decided_by(behavior.cache.headers.names | set(entry.variance))
+    if names is None:
+        return None
     if behavior.cache.cookies.mode != "none":
         names |= {"cookie"}
     return None if names & NEVER_HOT else sorted(names)

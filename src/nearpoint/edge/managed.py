@@ -12,6 +12,7 @@ CACHING_OPTIMIZED = "658327ea-f89d-4fab-a63d-7e88639e58f6"
 CACHING_OPTIMIZED_UNCOMPRESSED = "b2884449-e4de-46a7-ac36-70bc7f1ddd6d"
 CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
 ALL_VIEWER = "216adef6-5c7f-47e4-b989-5492eafa07d3"
+ALL_VIEWER_AND_CLOUDFRONT = "33f36d7e-f396-46d9-90e0-52428a34d9dc"
 ALL_VIEWER_EXCEPT_HOST = "b689b0a8-53d0-40ab-baf2-68738e2966ac"
 CORS_S3_ORIGIN = "88a5eaf4-2fd4-4709-b370-b4c650ea3fcf"
 SECURITY_HEADERS = "67f7725c-6f97-4210-82d7-5512b31e9d03"
@@ -106,6 +107,34 @@ MANAGED_CACHE_POLICIES: Mapping[str, Mapping[str, Any]] = {
     ),
 }
 
+# Origin request policies that keep these parameters from S3 (Developer Guide, "Use managed origin request policies").
+KEPT_FROM_S3 = frozenset({"response-content-type", "response-content-disposition", "response-content-encoding"})
+_MEDIA_TAILOR = "775133bc-15f2-49f9-abea-afb2e0bf67d2"
+KEEPING_FROM_S3 = frozenset({ALL_VIEWER, ALL_VIEWER_AND_CLOUDFRONT, ALL_VIEWER_EXCEPT_HOST, _MEDIA_TAILOR})
+
+_CLOUDFRONT_FIELDS = [
+    "CloudFront-Forwarded-Proto",
+    "CloudFront-Is-Android-Viewer",
+    "CloudFront-Is-Desktop-Viewer",
+    "CloudFront-Is-IOS-Viewer",
+    "CloudFront-Is-Mobile-Viewer",
+    "CloudFront-Is-SmartTV-Viewer",
+    "CloudFront-Is-Tablet-Viewer",
+    "CloudFront-Viewer-Address",
+    "CloudFront-Viewer-ASN",
+    "CloudFront-Viewer-City",
+    "CloudFront-Viewer-Country",
+    "CloudFront-Viewer-Country-Name",
+    "CloudFront-Viewer-Country-Region",
+    "CloudFront-Viewer-Country-Region-Name",
+    "CloudFront-Viewer-Http-Version",
+    "CloudFront-Viewer-Latitude",
+    "CloudFront-Viewer-Longitude",
+    "CloudFront-Viewer-Metro-Code",
+    "CloudFront-Viewer-Postal-Code",
+    "CloudFront-Viewer-Time-Zone",
+    "CloudFront-Viewer-TLS",
+]
 _PREFLIGHT_FIELDS = ["Origin", "Access-Control-Request-Headers", "Access-Control-Request-Method"]
 
 MANAGED_ORIGIN_REQUEST_POLICIES: Mapping[str, Mapping[str, Any]] = {
@@ -118,10 +147,16 @@ MANAGED_ORIGIN_REQUEST_POLICIES: Mapping[str, Mapping[str, Any]] = {
     "acba4595-bd28-49b8-b9fe-13317c0390fa": _request(
         "Managed-UserAgentRefererHeaders", _headers(["User-Agent", "Referer"]), "none", "none"
     ),
-    "775133bc-15f2-49f9-abea-afb2e0bf67d2": _request(
+    _MEDIA_TAILOR: _request(
         "Managed-Elemental-MediaTailor-PersonalizedManifests",
         _headers([*_PREFLIGHT_FIELDS, "User-Agent", "X-Forwarded-For"]),
         "none",
+        "all",
+    ),
+    ALL_VIEWER_AND_CLOUDFRONT: _request(
+        "Managed-AllViewerAndCloudFrontHeaders-2022-06",
+        {"HeaderBehavior": "allViewerAndWhitelistCloudFront", "Headers": _CLOUDFRONT_FIELDS},
+        "all",
         "all",
     ),
     "bf0718e1-ba1e-49d1-88b1-f726733018ae": _request("Managed-HostHeaderOnly", _headers(["Host"]), "none", "none"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from nearpoint.edge.properties import ConfigError, flag_of, number_of, required_text, text_of, texts_of
+from nearpoint.edge.viewer import added_fields
 
 YEAR_S = 31_536_000
 DAY_S = 86_400
@@ -79,6 +80,7 @@ class CachePolicy:
     cookies: Selection = NONE
     queries: Selection = NONE
     explicit_only: bool = False
+    added: frozenset[str] = frozenset()  # fields of the edge's own that are in the key
 
     @property
     def disabled(self) -> bool:
@@ -94,6 +96,7 @@ class Forwarding:
     cookies: Selection = NONE
     queries: Selection = NONE
     legacy_headers: bool = False  # ForwardedValues: every header goes but those that CloudFront drops or replaces
+    added: frozenset[str] = frozenset()  # fields of the edge's own
     viewer_host: bool = False
 
 
@@ -126,6 +129,7 @@ def forwarded_values(item: Mapping[str, Any], legacy: Mapping[str, Any], where: 
         headers=headers,
         cookies=cookies,
         queries=queries,
+        added=added_fields(headers.names),
     )
     # With QueryStringCacheKeys the whole query is forwarded; only the named parameters are in the key.
     forward = Forwarding(
@@ -158,6 +162,7 @@ def compile_cache_policy(policy: Mapping[str, Any]) -> CachePolicy:
         headers=headers,
         cookies=_selection(parameters, "Cookies", where),
         queries=_selection(parameters, "QueryStrings", where),
+        added=added_fields(headers.names if headers.mode == "some" else ()),
     )
 
 
@@ -172,8 +177,16 @@ def origin_request_policy(policy_id: str, policies: Policies, where: str) -> For
         headers=headers,
         cookies=_selection(policy, "Cookies", where),
         queries=_selection(policy, "QueryStrings", where),
+        added=_added(policy),
         viewer_host=headers.takes("host"),
     )
+
+
+def _added(policy: Mapping[str, Any]) -> frozenset[str]:
+    config = policy["HeadersConfig"]
+    if config["HeaderBehavior"] not in ("whitelist", "allViewerAndWhitelistCloudFront"):
+        return frozenset()
+    return added_fields(name.lower() for name in texts_of(config, "Headers", "HeadersConfig"))
 
 
 # The words that policies use: HeaderBehavior, CookieBehavior and QueryStringBehavior.

@@ -10,6 +10,7 @@ from nearpoint.edge.config import Behavior, Distribution
 from nearpoint.edge.key import cache_key
 from nearpoint.edge.signed_url import check_access, without_cookies, without_parameters
 from nearpoint.edge.storable import Why
+from nearpoint.edge.viewer import Whereabouts, with_viewer_fields
 from nearpoint.edge.visit import Answer, Visit
 from nearpoint.wire.message import BytesBody, Request
 
@@ -22,8 +23,9 @@ def receive(
     *,
     now: float,
     via: str,
+    where: Whereabouts | None = None,
 ) -> Visit | Answer:
-    """The visit that a request is, or the page for one that no distribution is asked for."""
+    """The visit that a request is, or the page for one that no distribution is asked for. `where` viewers are."""
     target, host = request.target, request.host
     if not target.startswith("/"):
         scheme, mark, rest = target.partition("://")
@@ -39,7 +41,10 @@ def receive(
         detail = "No distribution has this host name."
         return own_page(403, request_id, reason="unknown-host", via=via, detail=detail)
     asked, _, query = target.partition("?")
-    visit = visit_of(request, request_id, distribution, path=_rooted(asked, distribution), query=query)
+    path = _rooted(asked, distribution)
+    behavior = choose_behavior(distribution.behaviors, path)
+    known = with_viewer_fields(request, behavior.added, where)
+    visit = visit_of(known, request_id, distribution, path=path, query=query, behavior=behavior)
     keys = visit.behavior.keys
     if keys is not None:
         visit.refused = check_access(

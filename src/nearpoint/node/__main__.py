@@ -16,6 +16,7 @@ import structlog
 from nearpoint.edge.logspool import LogSpool
 from nearpoint.edge.metrics import EdgeMetrics
 from nearpoint.edge.properties import ConfigError
+from nearpoint.edge.viewer import Whereabouts
 from nearpoint.functions.logs import FileLog
 from nearpoint.functions.sandbox import Sandbox
 from nearpoint.node.behind import KeysBehind
@@ -85,7 +86,7 @@ class Node:
                 functions=functions,
                 client=self.client,
                 aws_api=aws_api,
-                country=given.get("country"),
+                where=Whereabouts(**given["where"]),
                 shields={
                     region: None if port is None else Origin(host="127.0.0.1", port=port)
                     for region, port in given.get("shields", {}).items()

@@ -25,6 +25,7 @@ from nearpoint.edge.properties import ConfigError
 from nearpoint.edge.references import References
 from nearpoint.edge.signed_url import read_public_key
 from nearpoint.edge.store.disk import DiskStore
+from nearpoint.edge.viewer import Whereabouts
 from nearpoint.node.service_credentials import ServiceCredentials
 from nearpoint.node.shields import Shields, is_from_shielded
 from nearpoint.regions.replay import SpoolSpace
@@ -91,7 +92,7 @@ class Location:
         functions: FunctionRunner,
         client: Client,
         aws_api: Origin,
-        country: str | None = None,
+        where: Whereabouts | None = None,
         shields: Mapping[str, Origin | None] | None = None,
         logs: LogSpool | None = None,
         space: SpoolSpace | None = None,
@@ -114,7 +115,7 @@ class Location:
             credentials=ServiceCredentials(snapshot),
             shields=Shields(shields or {}, client=client, snapshot=snapshot),
             pop=pop,
-            country=country,
+            where=where,
             bounds=Bounds(cache_bytes_max=cache.memory_bytes),
             store=self._store,
             metrics=metrics,

@@ -48,7 +48,8 @@ def peer_of(transport: asyncio.BaseTransport, protocol: str) -> Peer:
     secured = transport.get_extra_info("ssl_object")
     if secured is None:
         return Peer(ip, "http", port, protocol)
-    return Peer(ip, "https", port, protocol, secured.version() or "", (secured.cipher() or ("",))[0])
+    cipher = (secured.cipher() or ("",))[0]
+    return Peer(ip, "https", port, protocol, secured.version() or "", cipher, bool(secured.session_reused))
 
 
 class ServerExchange:

@@ -9,6 +9,7 @@ from typing import Any
 
 from nearpoint.world.geography import PLACES, POPS, REGIONS, nearest, rtt_ms
 from nearpoint.world.layout import Layout, World
+from nearpoint.world.whereabouts import whereabouts
 
 Ports = dict[str, int]
 FOREIGN_SIGNING_REGION = "us-east-1"
@@ -219,7 +220,7 @@ def _nodes(layout: Layout, world: World, ports: Ports, workers: int) -> list[Pro
                     "locations": {
                         location: {
                             "pop": pop_name(location),
-                            "country": PLACES[location].country,
+                            "where": whereabouts(PLACES[location]),
                             "shields": _shield_ways(world, ports, location),
                             "relays": {region: ports[f"relay.{location}.{region}"] for region in world.regions},
                         }
