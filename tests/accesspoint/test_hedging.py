@@ -93,3 +93,5 @@ async def test_a_client_stays_where_it_asks_to(world: Any) -> None:
     assert world.stores["far"].requests[-1].headers.get("x-nearpoint-prefer-region") is None
     world.publish(world.access_point(far=0))
     assert (await world.ask("GET", "/hello.txt", headers=prefer_far))[2] == b"hello from near"
+    world.publish(replace(world.access_point(), affinity=False))
+    assert (await world.ask("GET", "/hello.txt", headers=prefer_far))[2] == b"hello from near"

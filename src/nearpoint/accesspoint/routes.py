@@ -53,6 +53,7 @@ class RouteTable:
     public_access_block: Mapping[str, bool] = field(default_factory=dict)
     read_fallback: bool = True
     hedge_reads: bool = False
+    affinity: bool = True
 
     def route(self, region: str) -> Route | None:
         """The route to that region, or None."""
@@ -97,4 +98,5 @@ def compile_routes(access_point: AccessPoint) -> RouteTable:
         public_access_block=access_point.public_access_block,
         read_fallback=access_point.read_fallback,
         hedge_reads=access_point.hedge_reads,
+        affinity=access_point.affinity,
     )

@@ -226,7 +226,7 @@ class AccessPointNode:
         choice = self.choice(table)
         if isinstance(choice, NoActiveRegion):
             raise AwsError("ServiceUnavailable", "No Region of this access point is active")
-        wanted = request.headers.get(PREFER_HEADER)
+        wanted = request.headers.get(PREFER_HEADER) if table.affinity else None
         return choice.order if wanted is None else prefer(choice.order, wanted, self.fleet.states)
 
     def _members(self, table: RouteTable, routes: Sequence[Route]) -> tuple[Route, ...]:
@@ -331,6 +331,12 @@ class AccessPointNode:
             choice = self.choice(table)
             chosen = choice.order[0].region if isinstance(choice, Chosen) else None
             access_points[alias] = {
+                "name": view.snapshot.access_points[alias].name,
+                "settings": {
+                    "read_fallback": table.read_fallback,
+                    "hedge_reads": table.hedge_reads,
+                    "affinity": table.affinity,
+                },
                 "chosen": chosen,
                 "routes": [
                     {

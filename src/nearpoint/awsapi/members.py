@@ -1,17 +1,15 @@
 """What AWS has no call for: reading and editing the members of an access point, for the world's own commands.
 
-GET    /-/members/NAME           the access point's name, alias and members
-PUT    /-/members/NAME           {"bucket": B, "dial_percent": N}: add it, or turn its dial
-DELETE /-/members/NAME/REGION    take a member out whose dial is 0
+GET    members/NAME           the access point's name, alias and members
+PUT    members/NAME           {"bucket": B, "dial_percent": N}: add it, or turn its dial
+DELETE members/NAME/REGION    take a member out whose dial is 0
 
-Answered when every node runs by it. By bearer token, as the world's other private endpoints; JSON.
+Answered when every node runs by it.
 """
 
 from __future__ import annotations
 
-import hmac
 from typing import Any
-from urllib.parse import unquote
 
 import orjson
 
@@ -19,32 +17,24 @@ from nearpoint.awsapi.call import Context
 from nearpoint.awsproto import AwsError
 from nearpoint.stack.services import access_points, members
 from nearpoint.state.resources import AccessPoint
-from nearpoint.wire.message import BodyTooLargeError, Headers, Request, Response, read_all
+from nearpoint.wire.message import BodyTooLargeError, Request, read_all
 
-PATH = "/-/members/"
 PUBLISH_TIMEOUT_S = 60.0
 BODY_BYTES_MAX = 4096
 
 
-class MembersApi:
-    """The Exchange. `token` is the world's."""
+class Members:
+    """A `PrivateCall`."""
 
-    def __init__(self, ctx: Context, token: str) -> None:
+    def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._authorization = f"Bearer {token}".encode()
 
-    async def handle(self, request: Request) -> Response:
-        """The answer; what goes wrong is said as {"error": …}."""
-        given = (request.headers.get("authorization") or "").encode("latin-1")
-        if not hmac.compare_digest(given, self._authorization):
-            return _json(401, {"error": "The token of this world's data folder is needed."})
-        try:
-            return _json(200, _shown(await self._answer(request)))
-        except AwsError as error:
-            return _json(error.status, {"error": error.message, "code": error.code})
+    async def __call__(self, request: Request, path: str) -> dict[str, Any]:
+        """Raises AwsError."""
+        return _shown(await self._answer(request, path))
 
-    async def _answer(self, request: Request) -> AccessPoint:
-        name, _, region = unquote(request.path.removeprefix(PATH)).partition("/")
+    async def _answer(self, request: Request, path: str) -> AccessPoint:
+        name, _, region = path.partition("/")
         match request.method, region:
             case "GET", "":
                 return access_points.find(self._ctx.state, name)
@@ -73,7 +63,3 @@ def _shown(point: AccessPoint) -> dict[str, Any]:
             for member in point.members
         ],
     }
-
-
-def _json(status: int, value: Any) -> Response:
-    return Response(status, Headers([("Content-Type", "application/json")]), orjson.dumps(value))

@@ -72,7 +72,7 @@ def _tables(answer: dict[str, Any]) -> list[Any]:
         measured.add_row(location, *(_measure(report["regions"].get(region)) for region in regions))
     made.append(measured)
     for alias in aliases:
-        chosen = table("location", "answers", "instead of", title=f"Access point {alias}")
+        chosen = table("location", "answers", "instead of", title=_title(alias, answer))
         for location, report in answer.items():
             point = report.get("access_points", {}).get(alias)
             if point is not None:
@@ -80,6 +80,13 @@ def _tables(answer: dict[str, Any]) -> list[Any]:
                 chosen.add_row(location, point["chosen"] or "[red]none[/]", "; ".join(others))
         made.append(chosen)
     return made
+
+
+def _title(alias: str, answer: Mapping[str, Any]) -> str:
+    """The access point's name and what is on of what AWS has not."""
+    points = [report["access_points"][alias] for report in answer.values() if alias in report.get("access_points", {})]
+    on = [name.replace("_", " ") for name, is_on in points[0]["settings"].items() if is_on]
+    return f"Access point {points[0]['name']} ({alias}); beyond AWS: {', '.join(on) or 'nothing'}"
 
 
 def _measure(row: dict[str, Any] | None) -> str:

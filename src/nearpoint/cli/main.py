@@ -95,6 +95,35 @@ def routes(data: Data = DATA, as_json: Json = False) -> None:
 
 
 @app.command(
+    epilog="Examples:  [bold]nearpoint settings my-point[/]   [bold]nearpoint settings my-point --no-read-fallback[/]"
+)
+def settings(
+    access_point: Annotated[str, typer.Argument(help="Its name, alias or ARN.")],
+    read_fallback: Annotated[
+        bool | None,
+        typer.Option("--read-fallback/--no-read-fallback", help="Look for a missing key in the other regions."),
+    ] = None,
+    hedge_reads: Annotated[
+        bool | None, typer.Option("--hedge-reads/--no-hedge-reads", help="Ask a second region when the first is slow.")
+    ] = None,
+    affinity: Annotated[
+        bool | None, typer.Option("--affinity/--no-affinity", help="Let a client stay at the region it names.")
+    ] = None,
+    aws_parity: Annotated[bool, typer.Option("--aws-parity", help="All of these off: as on AWS.")] = False,
+    data: Data = DATA,
+    as_json: Json = False,
+) -> None:
+    """Show or change what an access point does beyond AWS; in force everywhere when the command returns."""
+    from nearpoint.cli import settings as module
+
+    named = {"read_fallback": read_fallback, "hedge_reads": hedge_reads, "affinity": affinity}
+    changes = {name: value for name, value in named.items() if value is not None}
+    if aws_parity:
+        changes = {**dict.fromkeys(named, False), **changes}
+    module.command(data=data, access_point=access_point, changes=changes, as_json=as_json)
+
+
+@app.command(
     epilog="Examples:  [bold]nearpoint shell eu-west-1[/]   [bold]nearpoint shell FRA -- curl -sI https://d….cloudfront.net[/]",
 )
 def shell(

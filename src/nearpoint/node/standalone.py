@@ -112,6 +112,7 @@ def snapshot_of(
                 policy=one.policy,
                 read_fallback=not one.aws_parity,
                 hedge_reads=one.hedge_reads,
+                affinity=one.affinity,
             )
             for one in settings.access_points
         },

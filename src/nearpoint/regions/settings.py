@@ -62,7 +62,7 @@ class AccessPointSettings:
     """An access point. `members` are (region, bucket, dial percent).
 
     `aws_parity`: nothing that AWS does not do; a key that the chosen region has not is a 404. `hedge_reads`: a second
-    region is asked when the first is slow.
+    region is asked when the first is slow. `affinity`: a client stays at the region it names.
     """
 
     name: str
@@ -70,6 +70,7 @@ class AccessPointSettings:
     members: tuple[tuple[str, str, int], ...]
     aws_parity: bool
     hedge_reads: bool
+    affinity: bool
     domains: tuple[str, ...]
     policy: dict[str, Any] | None
 
@@ -318,6 +319,7 @@ class _Resolver:
             members=tuple((member.region, member.bucket, member.dial) for member in table.members),
             aws_parity=table.aws_parity,
             hedge_reads=table.hedge_reads,
+            affinity=table.affinity and not table.aws_parity,
             domains=tuple(domain.lower() for domain in table.domains),
             policy=self._policy(table.policy, (*path, "policy")),
         )

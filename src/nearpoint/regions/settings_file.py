@@ -83,6 +83,7 @@ class AccessPointTable(_Table, frozen=True, kw_only=True):
     alias: str | None = None
     aws_parity: bool = False
     hedge_reads: bool = False
+    affinity: bool = True
     domains: tuple[str, ...] = ()
     policy: str | None = None
 

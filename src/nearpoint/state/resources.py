@@ -84,7 +84,7 @@ class AccessPoint(Resource, frozen=True, kw_only=True):
     """A Multi-Region Access Point. `alias` ends in `.mrap`; its ARN ends in the alias.
 
     What AWS has not: `read_fallback` looks for a key elsewhere before a 404; `hedge_reads` asks a second region when
-    the first is slow.
+    the first is slow; `affinity` lets a client stay at the region it names.
     """
 
     KIND: ClassVar[str] = "access-point"
@@ -98,6 +98,7 @@ class AccessPoint(Resource, frozen=True, kw_only=True):
     status: str = "READY"
     read_fallback: bool = True
     hedge_reads: bool = False
+    affinity: bool = True
 
     @property
     def id(self) -> str:

@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 import structlog
 
-from nearpoint.awsapi import members
 from nearpoint.awsapi.call import Context
 from nearpoint.awsapi.front import Front
-from nearpoint.awsapi.members import MembersApi
+from nearpoint.awsapi.members import Members
+from nearpoint.awsapi.point_settings import PointSettings
+from nearpoint.awsapi.private import PREFIX, PrivateApi
 from nearpoint.regions.catalog import StoreSpec
 from nearpoint.regions.store import Store
 from nearpoint.stack.engine import Engine
@@ -129,11 +130,11 @@ async def main(child: Child) -> None:
     await front.start()
     await engine.resume()
     tls = Authority.load_or_create(Path(config["ca_dir"])).server_context()
-    members_api = MembersApi(context, config["token"])
+    private = PrivateApi(config["token"], {"members": Members(context), "settings": PointSettings(context)})
 
     async def answer(request: Request) -> Response:
-        # No bucket can be named `-`. Over loopback alone: over TLS clients find AWS and nothing else.
-        return await (members_api.handle(request) if request.path.startswith(members.PATH) else front.handle(request))
+        # Over loopback alone: over TLS clients find AWS and nothing else.
+        return await (private.handle(request) if request.path.startswith(PREFIX) else front.handle(request))
 
     servers = [Server(front.handle, tls=tls), Server(answer)]
     await servers[0].start(child.listener("https"))

@@ -174,6 +174,16 @@ async def put_policy(context: Context, name_alias_or_arn: str, policy: str | dic
         return point
 
 
+async def change_settings(context: Context, name_alias_or_arn: str, changes: Mapping[str, bool]) -> AccessPoint:
+    """Change what AWS has not: `read_fallback`, `hedge_reads`, `affinity`. Raises NoSuchMultiRegionAccessPoint."""
+    async with context.lock:
+        before = find(context.state, name_alias_or_arn)
+        point = msgspec.structs.replace(before, **changes)
+        if point != before:
+            await context.state.put(point)
+        return point
+
+
 async def remove_policy(context: Context, name_alias_or_arn: str) -> None:
     """Leave the access point without a resource policy."""
     async with context.lock:
