@@ -197,7 +197,7 @@ async def read_all(body: Body, limit_bytes: int) -> bytes:
 class Peer:
     """Who is at the other end of a connection: address as text (empty on a unix socket), `http` or `https`, port.
 
-    `protocol` is `HTTP/1.1` or `HTTP/2.0`; `tls` and `cipher` are what TLS has agreed on, in OpenSSL's words; `resumed`:
+    `protocol` is `HTTP/1.1` or `HTTP/2.0`; `tls` and `cipher` are what TLS has agreed on, in OpenSSL's words, `resumed`
     whether with a session of before.
     """
 
