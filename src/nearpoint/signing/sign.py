@@ -247,20 +247,25 @@ def inspect_v4a(
 class V4Signer:
     """`sign_v4` for many requests with one key to one place: what they share is computed once a second."""
 
-    __slots__ = ("_credentials", "_region", "_service", "_signer")
+    __slots__ = ("_credentials", "_region", "_second", "_service", "_signer")
 
     def __init__(self, credentials: Credentials, *, region: str, service: str = "s3") -> None:
         self._credentials = credentials
         self._region = region
         self._service = service
+        self._second: datetime | None = None
         self._signer: _Signer | None = None
 
     def sign(self, message: Message, *, now: datetime, payload_hash: str) -> list[tuple[str, str]]:
         """As `sign_v4`."""
         signer = self._signer
-        if signer is None or signer.timestamp != _timestamp(now):
+        second = now.replace(microsecond=0)
+        if signer is None or second != self._second:
             signer = self._signer = _Signer(self._credentials, self._service, now, region=self._region)
-        return _in_headers(message, signer, payload_hash).headers
+            self._second = second
+        about = signer.headers(message.headers, payload_hash)
+        _, _, signature = _checkpoints(message, message.query, signer, about.signed)
+        return [*about.added, ("Authorization", about.authorization + signature)]
 
 
 def sign_v4(

@@ -24,6 +24,7 @@ LAST_CHUNK = b"0\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"})
 _TARGET = re.compile(r"[!-~]+")
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 _STATUS_LINES = {status: f"HTTP/1.1 {status} {phrase}" for status, phrase in _REASONS.items()}
@@ -56,11 +57,12 @@ def _kind(name: str) -> int:
 
 
 def _assemble(lines: list[str]) -> bytes:
-    text = "\n".join(lines)  # the last one is the line break that makes the empty line
-    if text.count("\n") != len(lines) or "\r" in text or "\0" in text:
+    text = "\r\n".join(lines)  # the last one is the line break that makes the empty line
+    breaks = len(lines)
+    if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text:
         raise MalformedHeadError("a line break or NUL in a header")
     try:
-        return text.replace("\n", "\r\n").encode("latin-1")
+        return text.encode("latin-1")
     except UnicodeEncodeError as error:
         raise MalformedHeadError("a header that is not latin-1") from error
 
@@ -101,7 +103,7 @@ def response_head(
         lines.append("Connection: close")
     elif http10:
         lines.append("Connection: keep-alive")
-    lines.append("\n")
+    lines.append("\r\n")
     return _assemble(lines), keep_alive
 
 
@@ -114,7 +116,7 @@ def request_head(
     `Content-Length: 0` stays); `authority` is the Host where `headers` has none.
     Raises MalformedHeadError.
     """
-    if _TOKEN.fullmatch(method) is None:
+    if method not in _METHODS and _TOKEN.fullmatch(method) is None:
         raise MalformedHeadError(f"method {method!r}")
     if _TARGET.fullmatch(target) is None:
         raise MalformedHeadError("a target with white space, control or non-ASCII characters")
@@ -137,7 +139,7 @@ def request_head(
         lines.append(f"Host: {authority}")
     if framing:
         lines.append(framing)
-    lines.append("\n")
+    lines.append("\r\n")
     return _assemble(lines)
 
 

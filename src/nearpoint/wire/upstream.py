@@ -28,7 +28,18 @@ _WRITE_HIGH_BYTES = 262_144
 _FORGOTTEN_S = 300.0
 
 _BODILESS_LENGTH = frozenset({"POST", "PUT", "PATCH"})  # for these an empty body is declared (RFC 9110 §8.6)
-_DROPPED = frozenset({b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"})
+# What a field is to whoever reads a head. Names seen are remembered; bounded so that a peer can't grow it.
+_PASS, _DROP, _CONNECTION, _LENGTH, _CODING = range(5)
+_SPECIAL = {
+    "connection": _CONNECTION,
+    "content-length": _LENGTH,
+    "keep-alive": _DROP,
+    "proxy-connection": _DROP,
+    "transfer-encoding": _CODING,
+    "upgrade": _DROP,
+}
+_NAMES_MAX = 4096
+_names: dict[bytes, tuple[str, int]] = {}
 
 Reason = Literal["connect", "timeout", "lost", "protocol"]
 
@@ -73,6 +84,15 @@ class Timeouts:
 
 
 _DEFAULT_TIMEOUTS = Timeouts()
+
+
+def _name(raw: bytes) -> tuple[str, int]:
+    """The name of a field as text, and what it is."""
+    name = raw.decode("latin-1")
+    found = (name, _SPECIAL.get(name.lower(), _PASS))
+    if len(_names) < _NAMES_MAX and len(raw) < 128:
+        _names[raw] = found
+    return found
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -433,21 +453,20 @@ class UpstreamConnection(asyncio.Protocol):
         length: int | None = None
         connection: set[bytes] = set()
         kept = []
-        for name, value in headers:
-            lowered = name.lower()
-            if lowered == b"connection":
+        for raw, value in headers:
+            name, kind = _names.get(raw) or _name(raw)
+            if kind in (_PASS, _LENGTH):
+                if kind == _LENGTH:
+                    if length is not None:
+                        raise UpstreamError("protocol", "more than one Content-Length")
+                    length = int(value)
+                kept.append((name, value.decode("latin-1").rstrip(" \t")))
+            elif kind == _CONNECTION:
                 connection |= {token.strip(b" \t").lower() for token in value.split(b",")}
-            if lowered in _DROPPED:
-                if lowered == b"transfer-encoding":
-                    if self._chunked or value.strip(b" \t").lower() != b"chunked":
-                        raise UpstreamError("protocol", "a transfer coding other than chunked")
-                    self._chunked = True
-                continue
-            if lowered == b"content-length":
-                if length is not None:
-                    raise UpstreamError("protocol", "more than one Content-Length")
-                length = int(value)
-            kept.append((name.decode("latin-1"), value.decode("latin-1").rstrip(" \t")))
+            elif kind == _CODING:
+                if self._chunked or value.strip(b" \t").lower() != b"chunked":
+                    raise UpstreamError("protocol", "a transfer coding other than chunked")
+                self._chunked = True
         if self._chunked and length is not None:
             raise UpstreamError("protocol", "both Content-Length and Transfer-Encoding")
         # Not the parser's own opinion: to it, an answer to HEAD without Content-Length lasts until the end of stream.
