@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import json
 import multiprocessing
 import os
@@ -33,6 +32,7 @@ from nearpoint.regions.catalog import StoreSpec
 from nearpoint.regions.store import Store
 from nearpoint.signing import EMPTY_SHA256, Credentials, Message, presign_v4a, sign_v4a
 from nearpoint.state.resources import AccessKey, AccessPoint, Member, Snapshot
+from nearpoint.telemetry import garbage
 from nearpoint.wire.client import Client, Origin
 from nearpoint.wire.message import Request, Response
 from nearpoint.wire.server import Peer, Server
@@ -114,8 +114,7 @@ def _serve_access_point(sock: socket.socket, store_port: int) -> None:
         }
         snapshot = _snapshot()
         node = AccessPointNode("bench", lambda: snapshot, stores)
-        gc.collect()
-        gc.freeze()  # what is there from the beginning need not be looked through again and again
+        garbage.settle()
         await Server(node.handle).start(sock)
         await node.run()
 

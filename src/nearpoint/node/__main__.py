@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import secrets
 import time
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from nearpoint.regions.catalog import StoreSpec
 from nearpoint.regions.replay import SpoolSpace
 from nearpoint.regions.store import Store
 from nearpoint.state.resources import Snapshot
+from nearpoint.telemetry import garbage
 from nearpoint.telemetry.child import Child, run_child
 from nearpoint.telemetry.metrics import Registry
 from nearpoint.wire.client import Client, Origin
@@ -187,9 +187,7 @@ async def main(child: Child) -> None:
     tasks.append(asyncio.create_task(node.delivery.run()))
     await _measured(node.locations)
     tasks.append(asyncio.create_task(node.behind.run(node.nearest_stores())))
-    # What start-up has made stays for good: the collector need not look at it again and again.
-    gc.collect()
-    gc.freeze()
+    garbage.settle()
     child.ready()
 
     async def report() -> None:

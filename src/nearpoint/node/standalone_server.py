@@ -30,6 +30,7 @@ from nearpoint.regions.settings import Settings, SettingsError, load, renewed
 from nearpoint.regions.settings_file import Mistake
 from nearpoint.regions.store import Store
 from nearpoint.state.resources import StoreLimits
+from nearpoint.telemetry import garbage
 from nearpoint.wire.limits import Limits
 from nearpoint.wire.message import Headers, Request, Response
 from nearpoint.wire.server import Server
@@ -153,6 +154,7 @@ class _Worker:
         if alive is not None:
             loop.add_reader(alive, stop.set)
         servers = await self._listen()
+        garbage.settle()
         self._start(self._tell())
         self._start(self._renew())
         if self._number == 0:
