@@ -205,6 +205,31 @@ async def test_completed_means_every_destination(regions: Any) -> None:
     assert (await eu.ask("GET", "bbb", "k")).body == b"1"
 
 
+async def test_a_rule_that_goes_takes_what_was_owed_with_it(regions: Any) -> None:
+    await regions.start(US, EU)
+    for region, name in ((US, "aaa"), (EU, "bbb"), (EU, "ccc")):
+        await regions[region].make(name)
+    us = regions[US]
+    await us.replicate("aaa", "bbb", "ccc")
+    await us.ask("PUT", "aaa", "k", b"1")
+    await us.replicate("aaa", "bbb")
+    assert (await us.ask("HEAD", "aaa", "k")).header("x-amz-replication-status") == "PENDING"
+    regions.copy()
+    await regions.settled()
+    assert (await us.ask("HEAD", "aaa", "k")).header("x-amz-replication-status") == "COMPLETED"
+    # Of what had arrived where rules still lead, the status is true at once; of what no rule leads anywhere, it is not.
+    await regions.stop_copying()
+    await us.replicate("aaa", "bbb", "ccc")
+    await us.ask("PUT", "aaa", "k2", b"1")
+    [row] = await us.peer.due("aaa", "bbb", 0, 10)
+    await us.peer.settle([row.sequence], [])
+    await us.replicate("aaa", "bbb")
+    assert (await us.ask("HEAD", "aaa", "k2")).header("x-amz-replication-status") == "COMPLETED"
+    await us.ask("PUT", "aaa", "k3", b"1")
+    await us.ask("DELETE", "aaa", query="replication")
+    assert (await us.ask("HEAD", "aaa", "k3")).header("x-amz-replication-status") == "FAILED"
+
+
 @pytest.mark.parametrize("ahead_s", [60, 3 * 86_400])
 async def test_stamps_from_the_future(pair: Any, ahead_s: int) -> None:
     us, eu = pair[US], pair[EU]

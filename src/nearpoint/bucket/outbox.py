@@ -7,7 +7,7 @@ version follows from its rows, in the transaction that changes them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -185,17 +185,29 @@ def retry(tx: Transaction) -> int:
     return len(rows)
 
 
-def forget(tx: Transaction, bucket: str, kept: Collection[str]) -> None:
-    """Drop what is owed to destinations that no rule leads to any more: those versions have failed."""
+def forget(tx: Transaction, bucket: str, rules: Sequence[Rule]) -> None:
+    """Drop what is owed to destinations that none of the rules leads to any more.
+
+    Versions that the rules lead elsewhere are as far as those destinations say; others have failed.
+    """
+    kept = {rule.destination for rule in rules}
     rows = fetch_all(
         tx.db,
         "DELETE FROM outbox WHERE bucket = ? AND destination NOT IN (SELECT value FROM json_each(?)) "
-        "RETURNING key, version",
+        "RETURNING CAST(key AS BLOB), version",
         (bucket, orjson.dumps(list(kept)).decode()),
     )
     tx.log.afresh = tx.log.afresh or bool(rows)
     for key, version in set(rows):
-        follow(tx, (bucket, key, version), "FAILED")
+        tags = fetch_one(
+            tx.db,
+            "SELECT tags FROM object WHERE bucket = (SELECT id FROM bucket WHERE name = ?) AND key = ? AND version = ?",
+            (bucket, key, version),
+        )
+        pairs = orjson.loads(tags[0]) if tags is not None and tags[0] is not None else []
+        found = [(name, value) for name, value in pairs]
+        elsewhere = destinations(rules, key=key.decode(errors="replace"), tags=found, change="put", is_replica=False)
+        follow(tx, (bucket, key, version), "COMPLETED" if elsewhere else "FAILED")
 
 
 def forget_version(tx: Transaction, bucket: str, key: bytes, version: str) -> None:

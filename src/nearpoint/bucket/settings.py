@@ -187,4 +187,4 @@ def _set_replicated(tx: Transaction, bucket: Bucket, configuration: dict[str, An
         )
     rules = () if configuration is None else compile_rules(configuration)
     tx.db.execute("UPDATE bucket SET replicated = ? WHERE id = ?", (int(bool(rules)), bucket.id))
-    outbox.forget(tx, bucket.name, {rule.destination for rule in rules})
+    outbox.forget(tx, bucket.name, rules)
