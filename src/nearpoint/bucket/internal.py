@@ -8,7 +8,10 @@ POST /-/outbox                         {"done": [N …], "parked": [[N, reason] 
                                        comparison found: {"arrived": …} or {"compared": …} (`mending`)
 GET  /-/owed                           how much every bucket owes to every other, and what was given up
 POST /-/versions?bucket=B              [[key, version, with content] …]: those versions (`document`)
-PUT  /-/versions?bucket=B              versions of another region (`document`): what became of each
+PUT  /-/versions?bucket=B[&staged=S]   versions of another region (`document`): what became of each
+GET  /-/parts?bucket=B&key=K&version=V                            the sizes of its parts
+GET  /-/content?bucket=B&key=K&version=V&offset=O&length=L        a piece of its content
+PUT  /-/pieces?staged=S&part=P&size=N&offset=O                    the same, for a version to come (`staging`)
 GET  /-/history?bucket=B&after=KEY     every version there is, by key
 GET  /-/rules                          the replication configurations, by bucket
 """
@@ -74,7 +77,17 @@ class Internal:
                     body = self._replicas.give(query["bucket"], wanted)
                     return Response(200, Headers([("Content-Type", "application/octet-stream")]), body)
                 case "PUT", "versions":
-                    return _json(await self._replicas.take(query["bucket"], Inlet(request.body)))
+                    return _json(await self._replicas.take(query["bucket"], Inlet(request.body), query.get("staged")))
+                case "GET", "parts":
+                    return _json(self._replicas.parts(query["bucket"], legal_key(query["key"]), query["version"]))
+                case "GET", "content":
+                    span = int(query["offset"]), int(query["length"])
+                    body = self._replicas.content(query["bucket"], legal_key(query["key"]), query["version"], *span)
+                    return Response(200, Headers([("Content-Type", "application/octet-stream")]), body)
+                case "PUT", "pieces":
+                    where = int(query["part"]), int(query["size"]), int(query["offset"])
+                    await self._replicas.stagings.take(query["staged"], *where, request.body)
+                    return _json({})
                 case "GET", "history":
                     after = legal_key(query.get("after", ""))
                     limit = min(int(query.get("limit", HISTORY_MAX)), HISTORY_MAX)

@@ -24,6 +24,7 @@ from nearpoint.bucket.metadata import Description, pack, unpack
 from nearpoint.bucket.reading import Reading, cut
 from nearpoint.bucket.rows import NULL_VERSION, Bucket, NewObject, Stored
 from nearpoint.bucket.schema import fetch_all, fetch_one
+from nearpoint.bucket.staging import Stagings
 from nearpoint.bucket.store import Store, now_us
 from nearpoint.bucket.writer import Transaction
 from nearpoint.regions.version import Ahead, Stamp, how_far_ahead
@@ -56,6 +57,23 @@ class Replicas:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._reading = Reading(store)
+        self.stagings = Stagings(store.disk, store.pool)
+
+    def parts(self, bucket_name: str, key: bytes, version: str) -> list[int]:
+        """The sizes of a version's parts, or its size; empty when there is no content. Raises NoSuchBucket."""
+        db = self._store.db
+        stored = rows.find_version(db, rows.find_bucket(db, bucket_name).id, key, version)
+        return [] if stored is None else [piece.size for piece in rows.pieces_of(db, stored)]
+
+    def content(self, bucket_name: str, key: bytes, version: str, offset: int, length: int) -> StreamBody:
+        """A part of a version's content. Raises AwsError: NoSuchVersion, InvalidRange."""
+        db = self._store.db
+        stored = rows.find_version(db, rows.find_bucket(db, bucket_name).id, key, version)
+        if stored is None:
+            raise AwsError("NoSuchVersion")
+        if not (offset >= 0 and length > 0 and offset + length <= stored.size):
+            raise AwsError("InvalidRange")
+        return self._reading.stream(cut(rows.pieces_of(db, stored), offset, length), length)
 
     def give(self, bucket_name: str, wanted: Sequence[Wanted]) -> StreamBody:
         """The versions, each as it is when its turn comes. Raises NoSuchBucket."""
@@ -94,8 +112,9 @@ class Replicas:
                 waiting.clear()
         yield bytes(waiting)
 
-    async def take(self, bucket_name: str, inlet: Inlet) -> list[dict[str, Any]]:
-        """Take in versions; what became of each, in order, when all are on disk.
+    async def take(self, bucket_name: str, inlet: Inlet, staged: str | None = None) -> list[dict[str, Any]]:
+        """Take in versions; what became of each, in order, when all are on disk. `staged` names the staging that has
+        the content of the one version there is.
 
         `applied`, `had` (there is nothing new in it), `content` (it was sent without and is needed with), `missing`, or
         `refused` with its reason. Raises AwsError for what is wrong with the bucket, the store or the whole request.
@@ -104,7 +123,9 @@ class Replicas:
         _check_bucket(bucket)
         outcomes: list[Any] = []
         while (manifest := await inlet.manifest()) is not None:
-            outcomes.append("missing" if manifest.missing else await self._take_one(bucket_name, manifest, inlet))
+            outcomes.append(
+                "missing" if manifest.missing else await self._take_one(bucket_name, manifest, inlet, staged)
+            )
         settled: list[dict[str, Any]] = []
         for outcome in outcomes:
             if isinstance(outcome, AwsError):
@@ -113,7 +134,7 @@ class Replicas:
                 settled.append({"outcome": outcome if isinstance(outcome, str) else await outcome})
         return settled
 
-    async def _take_one(self, bucket_name: str, manifest: Manifest, inlet: Inlet) -> Any:
+    async def _take_one(self, bucket_name: str, manifest: Manifest, inlet: Inlet, staged: str | None) -> Any:
         """A future of the outcome, or the AwsError that is this version's own. Raises what concerns all of them."""
         if manifest.problem:
             return AwsError("InvalidRequest", manifest.problem)
@@ -124,7 +145,9 @@ class Replicas:
             return AwsError("InvalidRequest", f"Written more than a day from now ({manifest.origin}): set that clock.")
         try:
             description = _describe(manifest)
-            received = await self._receive(manifest, inlet) if manifest.content else None
+            received: list[Received] | None = None
+            if manifest.content or (staged is not None and not manifest.marker):
+                received = await self._receive(manifest, inlet, staged)
         except AwsError as error:
             if error.code in ("IncompleteBody", "ServiceUnavailable", "InternalError"):
                 raise
@@ -133,13 +156,16 @@ class Replicas:
         store = self._store
         return store.writer.submit(lambda tx: _take_in(tx, store, bucket_name, manifest, description, received), files)
 
-    async def _receive(self, manifest: Manifest, inlet: Inlet) -> list[Received]:
+    async def _receive(self, manifest: Manifest, inlet: Inlet, staged: str | None) -> list[Received]:
         """The content, on disk, found to be what the manifest says. Raises AwsError."""
         checksum = Checksum.unpack(manifest.checksum) if manifest.checksum else None
         algorithm = checksum.algorithm if checksum is not None else checksums.DEFAULT_ALGORITHM
+        sizes = manifest.parts or (manifest.size,)
         received: list[Received] = []
         try:
-            for size in manifest.parts or (manifest.size,):
+            if not manifest.content:
+                received = await self.stagings.claim(staged or "", sizes, algorithm)
+            for size in sizes if manifest.content else ():
                 received.append(
                     await self._store.intake.receive(
                         inlet.content(size),

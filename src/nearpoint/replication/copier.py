@@ -20,6 +20,7 @@ import structlog
 
 from nearpoint.replication.backoff import delay_s
 from nearpoint.replication.lag import Lags
+from nearpoint.replication.large import LARGE_BYTES, LargeObjects
 from nearpoint.replication.peer import Peer, RefusedError, UnavailableError
 from nearpoint.replication.window import Row, Window
 from nearpoint.wire.client import UpstreamError
@@ -111,11 +112,13 @@ class Lane:
         self.copied = 0
         self.failed = 0
         self.obstacle: str | None = None
+        self.ahead_s = 0.0  # how far the source's clock was seen ahead of this one
         self.to_region: str | None = None
         self._source = source
         self._ledger = ledger
         self._places = places
         self._window = Window()
+        self._large = LargeObjects(source)
         self._woken = asyncio.Event()
         self._more = True
         self._failures = 0
@@ -210,6 +213,7 @@ class Lane:
                     done.append(row.sequence)
                     self.copied += 1
                     self.lags.add((now_us - row.written) / 1000)
+                    self.ahead_s = max(self.ahead_s, (row.written - now_us) / 1e6)
                 case "content":
                     row.content = True
                     again.append(row)
@@ -230,6 +234,10 @@ class Lane:
         """Have the destination take in what the source has; one outcome a row."""
         target = await self._places.find(self.destination)
         self.to_region = target.region
+        if len(batch) == 1 and batch[0].content and batch[0].size >= LARGE_BYTES:
+            outcome = await self._large.copy(target, self.bucket, self.destination, batch[0])
+            if outcome is not None:
+                return [outcome]
         try:
             versions = await self._source.fetch(self.bucket, batch)
         except RefusedError as error:
@@ -294,3 +302,4 @@ class Copier:
             await asyncio.sleep(FADE_S)
             for lane in self.lanes.values():
                 lane.lags.fade()
+                lane.ahead_s = 0.0

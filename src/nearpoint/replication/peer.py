@@ -124,10 +124,31 @@ class Peer:
         response = await self._send("POST", "versions", {"bucket": bucket}, wanted)
         return response.body
 
-    async def deliver(self, bucket: str, versions: Body) -> list[dict[str, Any]]:
-        """Have versions taken in; what became of each."""
-        found: list[dict[str, Any]] = await self._ask("PUT", "versions", {"bucket": bucket}, versions)
+    async def deliver(self, bucket: str, versions: Body, staged: str | None = None) -> list[dict[str, Any]]:
+        """Have versions taken in; what became of each. `staged`: the content of the one there is has been staged."""
+        query = {"bucket": bucket} if staged is None else {"bucket": bucket, "staged": staged}
+        found: list[dict[str, Any]] = await self._ask("PUT", "versions", query, versions)
         return found
+
+    async def parts(self, bucket: str, row: Row) -> list[int]:
+        """The sizes of a version's parts, or its size alone; empty when it is gone.
+
+        Raises RefusedError (MethodNotAllowed) where content comes whole only.
+        """
+        found: list[int] = await self._ask("GET", "parts", {"bucket": bucket, "key": row.key, "version": row.version})
+        return found
+
+    async def content(self, bucket: str, row: Row, offset: int, length: int) -> Body:
+        """A piece of a version's content, for `stage`. The caller closes it."""
+        query = {"bucket": bucket, "key": row.key, "version": row.version, "offset": offset, "length": length}
+        return (await self._send("GET", "content", query, b"")).body
+
+    async def stage(self, name: str, part: int, size: int, offset: int, content: Body) -> None:
+        """Have a piece kept: what belongs at `offset` of a part of `size` bytes, until `deliver` names the staging.
+
+        Raises RefusedError (MethodNotAllowed) where content is taken whole only.
+        """
+        await self._ask("PUT", "pieces", {"staged": name, "part": part, "size": size, "offset": offset}, content)
 
     async def history(self, bucket: str, after: str, limit: int) -> tuple[list[Version], bool]:
         """Every version behind a key, in order of the keys and never part of a key's; whether there is more.
