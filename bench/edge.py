@@ -1,11 +1,12 @@
-"""The stand-alone edge beside nginx `proxy_cache`: hits of 1 KB, 100 KB and 10 MB, 304s, hits under a Vary, misses.
+"""The stand-alone edge beside nginx, Varnish and Envoy: hits of 1 KB, 100 KB and 10 MB, 304s, a Vary, misses.
 
-    python -m bench.edge [--seconds 4] [--rounds 5] [--connections 64] [--json]
+    python -m bench.edge [--seconds 2] [--rounds 5] [--connections 64] [--only ROW] [--json]
 
-One worker each, in turn on the same core, wrk and the origin on cores of their own, access log on for both (buffered
-for both), a cache folder on disk for both. Figures are medians of the rounds: requests per second, p99, and processor
-time a request. nginx and wrk come with Debian (`apt-get install nginx-light wrk`);
-without wrk nothing is measured, without nginx its column stays empty.
+One worker each, in turn on the same core, wrk and the origin on cores of their own, access log on for all (see
+`bench.edge_peers`). Figures are medians of the rounds: requests per second, p99, and processor time a request, which a
+busy machine blurs less. A row is asked for at twice as many cores' load where one core of wrk would be the limit
+(100 KB and 10 MB). `floor` is a loop that reads something and sends the same bytes from memory, always: what the
+kernel takes for itself. wrk comes with Debian (`apt-get install wrk`); without it nothing is measured.
 """
 
 from __future__ import annotations
@@ -15,69 +16,81 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
 import re
 import shutil
-import signal
 import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-WRK_CORE, SERVER_CORE, ORIGIN_CORE = 0, 1, 2
+from bench.edge_peers import (
+    HINTS,
+    LOAD_CORE,
+    ORIGIN_CORE,
+    SERVER_CORE,
+    Subject,
+    core,
+    cpu_s,
+    envoy,
+    free_ports,
+    nearpoint,
+    nginx,
+    running,
+    varnish,
+)
+
 _UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
-_NGINX = """
-worker_processes 1;
-daemon off;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log warn;
-events {{ worker_connections 4096; }}
-http {{
-  access_log {folder}/nginx-access.log combined buffer=64k flush=1s;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
-  fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  proxy_cache_path {folder}/cache levels=1:2 keys_zone=bench:64m max_size=4g inactive=1h use_temp_path=off;
-  sendfile on; keepalive_requests 1000000000; keepalive_timeout 60s;
-  upstream origin {{ server 127.0.0.1:{origin_port}; keepalive 256; keepalive_requests 1000000000; }}
-  server {{
-    listen 127.0.0.1:{port} backlog=4096;
-    location / {{
-      proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_cache bench; proxy_cache_key $uri$is_args$args; add_header X-Cache $upstream_cache_status;
-    }}
-  }}
-}}
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What is asked for. `target` is times nginx's, from issues 2 and 4; a miss asks for a new path every time."""
+    """What is asked for. `targets` are times a peer's rate, from issue 4; a miss asks for a new path every time."""
 
     name: str
     path: str
     headers: tuple[str, ...] = ()
     miss: bool = False
-    target: float
+    targets: dict[str, float]
+    peers: tuple[str, ...] = ("nginx", "varnish")
+    load_cores: int = 1
+    load_at: tuple[int, ...] = (LOAD_CORE, 2)
 
 
 ROWS = (
-    Row(name="1 KB hit", path="/1", target=1.5),
-    Row(name="100 KB hit", path="/100", target=1.5),
-    Row(name="10 MB hit", path="/10M", target=1.0),
-    Row(name="304", path="/1", headers=('If-None-Match: "bench"',), target=1.5),
+    Row(name="1 KB hit", path="/1", targets={"nginx": 1.5}),
+    Row(
+        name="100 KB hit",
+        path="/100",
+        targets={"nginx": 1.5},
+        peers=("nginx", "varnish", "floor"),
+        load_cores=2,
+    ),
+    Row(name="10 MB hit", path="/10M", targets={"nginx": 1.0}, load_cores=2),
+    Row(
+        name="304",
+        path="/1",
+        headers=('If-None-Match: "bench"',),
+        targets={"nginx": 1.5},
+        peers=("nginx", "varnish", "floor"),
+    ),
     Row(
         name="1 KB hit, Vary and three parameters",
         path="/vary?a=1&b=2&c=3",
         headers=("Accept-Language: de", "Accept-Encoding: gzip, br"),
-        target=1.2,
+        targets={"nginx": 1.2},
     ),
-    Row(name="1 KB miss, stored", path="/1", miss=True, target=0.7),
+    Row(
+        name="1 KB miss, stored",
+        path="/1",
+        miss=True,
+        targets={"nginx": 0.7, "envoy": 2.0},
+        peers=("nginx", "varnish", "envoy"),
+    ),
 )
 
 
@@ -110,48 +123,32 @@ async def origin(sock: socket.socket) -> None:
     await asyncio.Event().wait()
 
 
-def core(number: int) -> str:
-    """The number of a core that this process may use, for taskset."""
-    cores = sorted(os.sched_getaffinity(0))
-    return str(cores[number % len(cores)])
+async def floor(sock: socket.socket) -> None:
+    """Sends one of two answers whatever is said: no request is looked at beyond its path."""
+    large = b"HTTP/1.1 200 OK\r\nContent-Length: 102400\r\nX-Head: " + b"x" * 300 + b"\r\n\r\n" + b"x" * 102_400
+    small = b"HTTP/1.1 304 Not Modified\r\nX-Head: " + b"x" * 300 + b"\r\n\r\n"
+
+    class Sends(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            self.write = transport.write
+
+        def data_received(self, data: bytes) -> None:
+            self.write(large if data[5] == 0x31 and data[6] == 0x30 else small)
+
+    await asyncio.get_running_loop().create_server(Sends, sock=sock, backlog=4096)
+    await asyncio.Event().wait()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])
+_runs = itertools.count()
 
 
-@contextlib.contextmanager
-def running(command: list[str], port: int, on_core: int) -> Iterator[int]:
-    """Run a server on a core until the block ends; yields its process id when it answers."""
-    process = subprocess.Popen(["taskset", "-c", core(on_core), *command], stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            if process.poll() is not None:
-                raise RuntimeError(f"{command[0]} ended with {process.returncode}")
-            time.sleep(0.05)
-        yield process.pid
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-
-
-def cpu_s(pid: int) -> float:
-    """The processor time that a process and its children have used."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return own + sum(cpu_s(int(child)) for child in children)
-
-
-def load(port: int, pid: int, row: Row, *, connections: int, seconds: int, folder: Path) -> dict[str, float]:
-    """What wrk measures, and the server's processor time a request, which a busy machine does not blur.
+def load(subject: Subject, row: Row, *, connections: int, seconds: int, folder: Path) -> dict[str, float]:
+    """What wrk measures, and the server's processor time a request.
 
     Raises RuntimeError when an answer was not as it should be or a connection broke.
     """
-    command = ["taskset", "-c", core(WRK_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s"]
+    cores = ",".join(map(core, row.load_at[: row.load_cores]))
+    command = ["taskset", "-c", cores, "wrk", f"-t{row.load_cores}", f"-c{connections}", f"-d{seconds}s"]
     command += ["--latency", "--timeout", "20s"]
     for header in row.headers:
         command += ["-H", header]
@@ -162,13 +159,13 @@ def load(port: int, pid: int, row: Row, *, connections: int, seconds: int, folde
             f'  return wrk.format("GET", "{row.path}/{script.stem}/" .. n)\nend\n'
         )
         command += ["-s", str(script)]
-    before_s = cpu_s(pid)
+    before_s = sum(map(cpu_s, subject.pids))
     output = subprocess.run(
-        [*command, f"http://127.0.0.1:{port}{row.path}"], capture_output=True, text=True, check=True
+        [*command, f"http://127.0.0.1:{subject.port}{row.path}"], capture_output=True, text=True, check=True
     ).stdout
-    used_s = cpu_s(pid) - before_s
+    used_s = sum(map(cpu_s, subject.pids)) - before_s
     if "Non-2xx" in output or "Socket errors" in output:
-        raise RuntimeError(output)
+        raise RuntimeError(f"{subject.name}: {output}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
     count = re.search(r"(\d+) requests in", output)
     assert rate is not None
@@ -185,85 +182,116 @@ def load(port: int, pid: int, row: Row, *, connections: int, seconds: int, folde
     }
 
 
-_runs = itertools.count()
+@contextlib.contextmanager
+def origin_running() -> Iterator[int]:
+    """The origin on its core; yields its port."""
+    (port,) = free_ports(1)
+    with running([sys.executable, "-m", "bench.edge", "--serve", "origin", str(port)], port, ORIGIN_CORE):
+        yield port
+
+
+@contextlib.contextmanager
+def floor_running() -> Iterator[Subject]:
+    (port,) = free_ports(1)
+    with running([sys.executable, "-m", "bench.edge", "--serve", "floor", str(port)], port, SERVER_CORE) as pid:
+        yield Subject(name="floor", port=port, pids=(pid,))
 
 
 def measure(*, rounds: int, connections: int, seconds: int, only: str = "") -> list[dict[str, object]]:
-    """A result a row: medians for `nearpoint` and, where it is installed, `nginx`, and how they compare."""
+    """A result a row: medians for each server, and how `nearpoint` compares with each."""
     results: list[dict[str, object]] = []
-    nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nearpoint-bench-")))
         folder.chmod(0o755)
-        origin_port, edge_port, nginx_port = free_port(), free_port(), free_port()
-        stack.enter_context(
-            running([sys.executable, "-m", "bench.edge", "--origin", str(origin_port)], origin_port, ORIGIN_CORE)
-        )
-        program = (
-            "import pathlib, sys; from nearpoint.cli.edge import run_edge; "
-            "sys.exit(run_edge(sys.argv[1], sys.argv[2], access_log=sys.argv[3], cache_mb=1024, "
-            "cache_dir=pathlib.Path(sys.argv[4]), cache_gb=4))"
-        )
-        command = [sys.executable, "-c", program, f"127.0.0.1:{edge_port}", f"http://127.0.0.1:{origin_port}"]
-        command += [str(folder / "edge-access.log"), str(folder / "edge-cache")]
-        pid = stack.enter_context(running(command, edge_port, SERVER_CORE))
-        subjects = {"nearpoint": (edge_port, pid)}
-        if nginx is not None:
-            config = folder / "nginx.conf"
-            config.write_text(_NGINX.format(folder=folder, port=nginx_port, origin_port=origin_port))
-            pid = stack.enter_context(running([nginx, "-p", str(folder), "-c", str(config)], nginx_port, SERVER_CORE))
-            subjects["nginx"] = (nginx_port, pid)
+        origin_port = stack.enter_context(origin_running())
+        subjects: dict[str, Subject] = {}
+        for start in (nearpoint, nginx, varnish, envoy):
+            subject = stack.enter_context(start(folder, origin_port))
+            if subject is not None:
+                subjects[subject.name] = subject
+        subjects["floor"] = stack.enter_context(floor_running())
         for row in ROWS:
             if only not in row.name:
                 continue
-            samples: dict[str, list[dict[str, float]]] = {name: [] for name in subjects}
+            there = [subjects[name] for name in ("nearpoint", *row.peers) if name in subjects]
+            samples: dict[str, list[dict[str, float]]] = {subject.name: [] for subject in there}
             for _ in range(rounds):
-                for name, (port, pid) in subjects.items():
-                    samples[name].append(load(port, pid, row, connections=connections, seconds=seconds, folder=folder))
+                for subject in there:
+                    samples[subject.name].append(
+                        load(subject, row, connections=connections, seconds=seconds, folder=folder)
+                    )
             medians = {
                 name: {key: round(statistics.median(one[key] for one in of), 3) for key in of[0]}
                 for name, of in samples.items()
             }
-            result: dict[str, object] = {"row": row.name, "target": row.target, **medians}
-            if "nginx" in medians:
-                result["times_nginx"] = round(medians["nearpoint"]["per_s"] / medians["nginx"]["per_s"], 2)
-            else:
-                result["skipped"] = "nginx is not installed (apt-get install nginx-light)"
-            results.append(result)
+            own = medians["nearpoint"]
+            results.append(
+                {
+                    "row": row.name,
+                    "wanted": row.targets,
+                    **medians,
+                    "times": {
+                        name: round(own["per_s"] / figures["per_s"], 2)
+                        for name, figures in medians.items()
+                        if name != "nearpoint"
+                    },
+                    "times_by_cpu": {
+                        name: round(figures["cpu_us"] / own["cpu_us"], 2)
+                        for name, figures in medians.items()
+                        if name != "nearpoint"
+                    },
+                    "skipped": {name: HINTS[name] for name in row.peers if name not in subjects},
+                }
+            )
     return results
+
+
+def shown(result: dict[str, object]) -> str:
+    """A row as text: a line for each server."""
+    lines = [str(result["row"])]
+    wanted, times, by_cpu = result["wanted"], result["times"], result["times_by_cpu"]
+    assert isinstance(wanted, dict)
+    assert isinstance(times, dict)
+    assert isinstance(by_cpu, dict)
+    for name in ("nearpoint", "nginx", "varnish", "envoy", "floor"):
+        figures = result.get(name)
+        if not isinstance(figures, dict):
+            continue
+        line = f"  {name:10}{figures['per_s']:>10,.0f} /s   p99 {figures['ms_p99']:>7.2f} ms   "
+        line += f"cpu {figures['cpu_us']:>7.1f} µs"
+        if name in times:
+            line += f"   x{times[name]} (by cpu x{by_cpu[name]})"
+            if name in wanted:
+                line += f", wanted {wanted[name]}{': missed' if times[name] < wanted[name] else ''}"
+        lines.append(line)
+    skipped = result["skipped"]
+    assert isinstance(skipped, dict)
+    lines += [f"  {name:10}skipped: not installed ({hint})" for name, hint in skipped.items()]
+    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench.edge")
-    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--seconds", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--only", default="", help="only the rows whose names hold this")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--origin", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.origin is not None:
+    if options.serve is not None:
         import uvloop
 
-        uvloop.run(origin(socket.create_server(("127.0.0.1", options.origin))))
+        role, port = options.serve
+        serve = {"origin": origin, "floor": floor}[role]
+        uvloop.run(serve(socket.create_server(("127.0.0.1", int(port)))))
     if shutil.which("wrk") is None:
         print("skipped: wrk is not installed (apt-get install wrk)", file=sys.stderr)
         return 0
     results = measure(
         rounds=options.rounds, connections=options.connections, seconds=options.seconds, only=options.only
     )
-    if options.json:
-        print(json.dumps(results))
-        return 0
-    for result in results:
-        cells = [f"{result['row']:38}"]
-        for name in ("nearpoint", "nginx"):
-            figures = result.get(name)
-            if isinstance(figures, dict):
-                rate, p99, cpu = figures["per_s"], figures["ms_p99"], figures["cpu_us"]
-                cells.append(f"{name} {rate:>9,.0f} /s  p99 {p99:>6.2f} ms  cpu {cpu:>5.1f} µs")
-        cells.append(f"x{result['times_nginx']} (wanted {result['target']})" if "nginx" in result else "")
-        print("   ".join(cells))
+    print(json.dumps(results) if options.json else "\n".join(map(shown, results)))
     return 0
 
 
