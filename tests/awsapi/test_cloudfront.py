@@ -260,6 +260,7 @@ async def test_a_full_configuration_comes_back_as_it_was_given(client: Any, call
             "OriginShield": {"Enabled": True, "OriginShieldRegion": "eu-west-1"},
         },
     )
+    full["Aliases"] = listed("*.example.org", "www.example.org")
     full["CacheTagConfig"] = {"HeaderName": "Cache-Tag"}
     full["Logging"] = {"Enabled": False, "IncludeCookies": False, "Bucket": "", "Prefix": ""}
     full["OriginGroups"] = listed(
@@ -274,6 +275,7 @@ async def test_a_full_configuration_comes_back_as_it_was_given(client: Any, call
             "PathPattern": "/api/*",
             "TargetOriginId": "both",
             "ViewerProtocolPolicy": "https-only",
+            "TrustedSigners": {"Enabled": True, **listed("self")},
             "ForwardedValues": {
                 "QueryString": True,
                 "Cookies": {"Forward": "whitelist", "WhitelistedNames": listed("s")},
@@ -304,6 +306,10 @@ async def test_a_full_configuration_comes_back_as_it_was_given(client: Any, call
             assert given == found, path
 
     within(full, back)
+    assert made["ActiveTrustedSigners"] == {
+        "Enabled": True,
+        **listed({"AwsAccountNumber": "self", "KeyPairIds": {"Quantity": 0}}),
+    }
     keys = made["ActiveTrustedKeyGroups"]
     assert keys["Enabled"] is True
     assert keys["Items"][0]["KeyPairIds"]["Items"] == group["KeyGroupConfig"]["Items"]

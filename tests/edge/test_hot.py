@@ -53,7 +53,7 @@ def test_a_stored_answer_is_never_served_to_a_request_that_differs(asked: list[A
             now += 0.3
             if method == "INVALIDATE":
                 gone = compile_invalidation(invalidation_id=f"I{at}", at=now, paths=[target.partition("?")[0] + "*"])
-                edge.load((), {"standalone": [gone]}, default=edge._default)
+                edge.load((), {"standalone": [gone]}, default=edge._hosts.default)
                 continue
             fields = [("Host", "h"), *headers]
             raw = [(name.encode(), value.encode()) for name, value in fields]
@@ -64,7 +64,7 @@ def test_a_stored_answer_is_never_served_to_a_request_that_differs(asked: list[A
             body = await read_all(ordinary.body, 1_000_000)
             if method == "GET" and ordinary.status == 200:
                 forwarded = edge._transfer.asker.forwarded(
-                    receive(request, "id", {}, edge._default, now=0.0, via=""),  # type: ignore[arg-type]
+                    receive(request, "id", edge._hosts, now=0.0, via=""),  # type: ignore[arg-type]
                     storing=True,
                 )
                 varied = [forwarded.joined(name) for name in ("x-lang", "accept-encoding")]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from nearpoint.edge import logspool
+from nearpoint.edge.log_target import LogTarget
 from nearpoint.edge.logline import HEAD
-from nearpoint.edge.logspool import FILE_S_MAX, QUIET_S, LogSpool, LogTarget
+from nearpoint.edge.logspool import FILE_S_MAX, QUIET_S, LogSpool
 
 MOMENT = 1_800_000_000.0  # 2027-01-15 08:00:00
 

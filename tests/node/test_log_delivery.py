@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from nearpoint.edge.logspool import LogSpool, LogTarget
+from nearpoint.edge.log_target import LogTarget
+from nearpoint.edge.logspool import LogSpool
 from nearpoint.node.log_delivery import LogDelivery
 from nearpoint.regions.catalog import StoreSpec
 from nearpoint.regions.store import Store

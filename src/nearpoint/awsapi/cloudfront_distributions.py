@@ -12,6 +12,7 @@ from nearpoint.awsapi.distribution_shape import caller_reference, config_of, ide
 from nearpoint.awsproto import AwsError
 from nearpoint.awsproto.model import Member
 from nearpoint.stack.services import distributions, edge_settings
+from nearpoint.stack.services.distribution_config import behaviors
 from nearpoint.state.resources import Distribution
 
 PUBLISH_TIMEOUT_S = 120.0
@@ -32,10 +33,13 @@ def _distribution(call: Call, distribution: Distribution) -> dict[str, Any]:
         {"KeyGroupId": id, "KeyPairIds": {"Quantity": len(keys), "Items": keys}}
         for id, keys in edge_settings.active_keys(call.ctx.state, distribution.config)
     ]
+    # No account has a CloudFront key pair here.
+    named = {each: None for behavior in behaviors(distribution.config) for each in behavior.get("TrustedSigners", ())}
+    signers = [{"AwsAccountNumber": each, "KeyPairIds": {"Quantity": 0}} for each in named]
     return {
         **identity_of(distribution),
         "InProgressInvalidationBatches": len(running),
-        "ActiveTrustedSigners": {"Enabled": False, "Quantity": 0},
+        "ActiveTrustedSigners": {"Enabled": bool(signers), "Quantity": len(signers), "Items": signers or None},
         "ActiveTrustedKeyGroups": {"Enabled": bool(groups), "Quantity": len(groups), "Items": groups or None},
         "DistributionConfig": config_of(distribution, _shape(call, "DistributionConfig")),
     }

@@ -50,7 +50,7 @@ _BEHAVIOR_DEFAULTS: dict[str, Any] = {
     "LambdaFunctionAssociations": [],
     "SmoothStreaming": False,
     "TrustedKeyGroups": [],
-    "TrustedSigners": {"Enabled": False, "Quantity": 0},
+    "TrustedSigners": [],
 }
 _TTL_DEFAULTS: dict[str, Any] = {"MinTTL": 0, "DefaultTTL": 86400, "MaxTTL": 31536000}
 _FORWARDED_DEFAULTS: dict[str, Any] = {"Cookies": {"Forward": "none"}, "Headers": [], "QueryStringCacheKeys": []}

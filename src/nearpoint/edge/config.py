@@ -6,7 +6,6 @@ booleans as text too, so both are taken. What is missing has CloudFront's defaul
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from nearpoint.edge.access_control import AccessControl, compile_access_control
 from nearpoint.edge.behavior import PathPattern, compile_pattern
 from nearpoint.edge.geo import GeoRestriction, compile_restriction
+from nearpoint.edge.log_target import Logging, compile_logging
 from nearpoint.edge.managed import KEEPING_FROM_S3, KEPT_FROM_S3, MANAGED_POLICIES
 from nearpoint.edge.policies import (
     ALL,
@@ -30,6 +30,7 @@ from nearpoint.edge.properties import ConfigError, flag_of, list_of, number_of, 
 from nearpoint.edge.references import References
 from nearpoint.edge.response_headers import ResponseHeaders, check_policy, compile_response_headers
 from nearpoint.edge.signed_url import Key
+from nearpoint.edge.tags import compile_tag_field
 
 EventType = Literal["viewer-request", "origin-request", "origin-response", "viewer-response"]
 EVENT_TYPES: tuple[EventType, ...] = ("viewer-request", "origin-request", "origin-response", "viewer-response")
@@ -120,15 +121,6 @@ class ErrorResponse:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Logging:
-    """Where the standard log goes, and whether it has cookies. `prefix` ends in a slash unless it is empty."""
-
-    bucket: str
-    prefix: str
-    cookies: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
     """A distribution, ready to serve. `hosts` are its domain and aliases, in lower case.
 
@@ -188,43 +180,9 @@ def compile_distribution(
             for error in [_error_response(item, f"CustomErrorResponses[{at}]")]
         },
         geo=compile_restriction(config),
-        tag_field=_tag_field(config),
-        logging=_logging(config),
+        tag_field=compile_tag_field(config),
+        logging=compile_logging(config),
     )
-
-
-def _tag_field(config: Mapping[str, Any]) -> str:
-    tags = config.get("CacheTagConfig")
-    if not tags:
-        return ""
-    name = required_text(tags, "HeaderName", "CacheTagConfig")
-    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-        raise ConfigError("CacheTagConfig.HeaderName", f"{name!r} is not the name of a header")
-    return name.lower()
-
-
-def _logging(config: Mapping[str, Any]) -> Logging | None:
-    given = config.get("Logging") or {}
-    address = text_of(given, "Bucket", "", "Logging")
-    if not address:
-        return None
-    bucket = log_bucket(address)
-    if bucket is None:
-        raise ConfigError("Logging.Bucket", f"{address!r} is not the domain name of a bucket")
-    prefix = text_of(given, "Prefix", "", "Logging")
-    return Logging(
-        bucket=bucket,
-        prefix=prefix if prefix.endswith("/") or not prefix else prefix + "/",
-        cookies=flag_of(given, "IncludeCookies", False, "Logging"),
-    )
-
-
-def log_bucket(address: str) -> str | None:
-    """The bucket of `NAME.s3.amazonaws.com` or `NAME.s3.REGION.amazonaws.com`."""
-    found = re.fullmatch(
-        r"([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])\.s3(?:[.-][a-z]{2}(?:-[a-z]+)+-\d)?\.amazonaws\.com", address
-    )
-    return found[1] if found else None
 
 
 def standalone_distribution(*, host: str, port: int, tls: bool, path: str = "") -> Distribution:
@@ -404,8 +362,9 @@ def _response_headers(item: Mapping[str, Any], where: str, policies: Policies) -
 
 def _keys(item: Mapping[str, Any], where: str, known: References) -> Mapping[str, Key] | None:
     groups = texts_of(item, "TrustedKeyGroups", where)
-    if not groups:
+    if not groups and not texts_of(item, "TrustedSigners", where):
         return None
+    # Trusted signers are accounts; none has a key pair here, so they admit nobody.
     keys: dict[str, Key] = {}
     for group in groups:
         # A group that is gone admits nobody; it must not open what it closed.

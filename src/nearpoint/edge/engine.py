@@ -31,6 +31,7 @@ from nearpoint.edge.config import Distribution
 from nearpoint.edge.deliver import from_entry, from_fill, viewer_bytes, viewer_response
 from nearpoint.edge.entry import Entry, Parts
 from nearpoint.edge.gate import refuse
+from nearpoint.edge.hosts import Hosts
 from nearpoint.edge.hot import HotPaths, hot_names
 from nearpoint.edge.ids import request_ids
 from nearpoint.edge.invalidation import Invalidation
@@ -115,9 +116,7 @@ class Edge:
             via=self.via,
             metrics=self.metrics,
         )
-        self._by_host: Mapping[str, Distribution] = {}
-        self._by_id: Mapping[str, Distribution] = {}
-        self._default: Distribution | None = None
+        self._hosts = Hosts()
 
     # --- what it serves
 
@@ -132,21 +131,19 @@ class Edge:
 
         `invalidations` are by distribution id; those that are known already are skipped.
         """
-        listed = [*distributions, *((default,) if default is not None else ())]
-        self.cache.tags_from({each.id: each.tag_field for each in listed if each.tag_field})
-        by_host = {host: distribution for distribution in listed for host in distribution.hosts}
+        hosts = Hosts(distributions, default)
+        self.cache.tags_from({id: each.tag_field for id, each in hosts.by_id.items() if each.tag_field})
         news = [self.tiers.invalidate(of, listed) for of, listed in (invalidations or {}).items()]
-        if by_host != self._by_host or default != self._default:
+        if hosts != self._hosts:
             self._transfer.forget_remembered()
             self._hot.clear()
         elif any(news):
             self._hot.clear()
-        self._by_host, self._default = by_host, default
-        self._by_id = {each.id: each for each in listed}
+        self._hosts = hosts
 
     def serves(self, host: str) -> bool:
         """Whether a distribution answers for this Host (lower case, no port)."""
-        return self._default is not None or host in self._by_host
+        return self._hosts.find(host) is not None
 
     def instant(self, scheme: str) -> Instant:
         """The hook for a server whose viewers come by `http` or `https`."""
@@ -176,9 +173,7 @@ class Edge:
         """Serve one request. Raises only what reading the request's body raises."""
         started_at = self._clock()
         request_id = next(self._ids).decode()
-        visit = receive(
-            request, request_id, self._by_host, self._default, now=started_at, via=self.via, where=self.where
-        )
+        visit = receive(request, request_id, self._hosts, now=started_at, via=self.via, where=self.where)
         if isinstance(visit, Visit):
             refusal = refuse(visit, country=self.where.country if self.where else None, via=self.via)
             answer = await (self._serve(visit) if refusal is None else self._with_error_page(visit, refusal))
@@ -199,7 +194,7 @@ class Edge:
         is one. Raises nothing."""
         started_at = self._clock()
         hop = read_hop(request)
-        distribution = None if hop is None else self._by_id.get(hop.distribution_id)
+        distribution = None if hop is None else self._hosts.by_id.get(hop.distribution_id)
         if hop is None or distribution is None:
             return Response(409)  # it runs by another snapshot: for a moment it goes to the origin itself
         behavior = next((each for each in distribution.behaviors if each.name == hop.behavior), None)

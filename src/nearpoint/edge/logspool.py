@@ -17,6 +17,7 @@ from pathlib import Path
 
 import structlog
 
+from nearpoint.edge.log_target import LogTarget
 from nearpoint.edge.logline import HEAD
 
 log = structlog.get_logger("nearpoint.edge")
@@ -26,14 +27,6 @@ FILE_S_MAX = 60.0
 QUIET_S = 5.0
 SPOOL_BYTES_MAX = 268_435_456
 _TARGET = "target.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogTarget:
-    """Where a distribution's log goes. `prefix` ends in a slash unless it is empty."""
-
-    bucket: str
-    prefix: str = ""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from nearpoint.edge.answers import own_page
 from nearpoint.edge.behavior import choose_behavior
 from nearpoint.edge.config import Behavior, Distribution
+from nearpoint.edge.hosts import Hosts
 from nearpoint.edge.key import cache_key
 from nearpoint.edge.signed_url import check_access, without_cookies, without_parameters
 from nearpoint.edge.storable import Why
@@ -18,8 +17,7 @@ from nearpoint.wire.message import BytesBody, Request
 def receive(
     request: Request,
     request_id: str,
-    by_host: Mapping[str, Distribution],
-    default: Distribution | None,
+    hosts: Hosts,
     *,
     now: float,
     via: str,
@@ -36,7 +34,7 @@ def receive(
             return own_page(400, request_id, reason="bad-target", via=via)
     else:
         authority = request.headers.get("host") or ""
-    distribution = by_host.get(host, default)
+    distribution = hosts.find(host)
     if distribution is None:
         detail = "No distribution has this host name."
         return own_page(403, request_id, reason="unknown-host", via=via, detail=detail)

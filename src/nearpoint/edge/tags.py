@@ -7,7 +7,10 @@ names, visible ASCII, compared without case. What is beyond the bounds is ignore
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from nearpoint.edge.properties import ConfigError, required_text
 
 TAGS_MAX = 50  # of one answer
 TAG_CHARACTERS_MAX = 256
@@ -37,3 +40,14 @@ def stored_tags(fields: bytes, field_name: bytes) -> frozenset[str]:
     lines = fields.lower().split(b"\r\n")
     start = field_name + b": "
     return read_tags(line[len(start) :].decode("latin-1") for line in lines if line.startswith(start))
+
+
+def compile_tag_field(config: Mapping[str, Any]) -> str:
+    """The field that a DistributionConfig's CacheTagConfig names, in lower case; empty: none. Raises ConfigError."""
+    tags = config.get("CacheTagConfig")
+    if not tags:
+        return ""
+    name = required_text(tags, "HeaderName", "CacheTagConfig")
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise ConfigError("CacheTagConfig.HeaderName", f"{name!r} is not the name of a header")
+    return name.lower()

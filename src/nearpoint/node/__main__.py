@@ -30,6 +30,7 @@ from nearpoint.state.resources import Snapshot
 from nearpoint.telemetry import garbage
 from nearpoint.telemetry.child import Child, run_child
 from nearpoint.telemetry.metrics import Registry
+from nearpoint.wire.certificates import CertificateFolder
 from nearpoint.wire.client import Client, Origin
 from nearpoint.wire.server import Server
 from nearpoint.wire.tls import Authority
@@ -172,6 +173,8 @@ async def main(child: Child) -> None:
     tasks = [asyncio.create_task(node.follower.run([location.name for location in node.locations]))]
     await node.follower.have.wait()
     tls = Authority.load_or_create(Path(child.config["ca_dir"])).server_context(alpn=("h2", "http/1.1"))
+    own = Path(child.config["certificates_dir"])
+    CertificateFolder(own, lambda why: log.error("a certificate cannot be used", why=why)).before(tls)
     servers = []
     for location in node.locations:
         for scheme in ("https", "http"):

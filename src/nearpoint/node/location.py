@@ -18,7 +18,7 @@ from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.config import Distribution, compile_distribution
 from nearpoint.edge.engine import Edge
 from nearpoint.edge.invalidation import Invalidation, compile_invalidation
-from nearpoint.edge.logspool import LogSpool, LogTarget
+from nearpoint.edge.logspool import LogSpool
 from nearpoint.edge.metrics import EdgeMetrics
 from nearpoint.edge.ports import FunctionRunner, OriginTarget
 from nearpoint.edge.properties import ConfigError
@@ -130,7 +130,7 @@ class Location:
             self._access_log.serve(
                 {id: Logged(domain=each.domain, cookies=how.cookies) for id, (each, how) in logged.items()}
             )
-            self._logs.serve({id: LogTarget(bucket=how.bucket, prefix=how.prefix) for id, (_, how) in logged.items()})
+            self._logs.serve({id: how.target for id, (_, how) in logged.items()})
 
     def start(self) -> None:
         """Begin what is done now and then."""

@@ -63,6 +63,7 @@ class Layout:
         self.data = data.absolute()
         self.world_file = self.data / "world.json"
         self.ca = self.data / "ca"
+        self.certificates = self.data / "certificates"  # the user's own, for custom domains
         self.trust_bundle = self.ca / "bundle.pem"
         self.state = self.data / "state"
         self.packages = self.data / "packages"
@@ -82,6 +83,7 @@ class Layout:
             for path in (
                 self.data,
                 self.ca,
+                self.certificates,
                 self.state,
                 self.packages,
                 self.cache,

@@ -60,12 +60,15 @@ class Links:
                 path.set_fault(faults.get(region))
 
     def set_edge_names(self, names: list[str]) -> None:
-        """The custom domains that lead to the edge: names, or `*.` and a domain for any one label in front of it."""
+        """The custom domains that lead to the edge: names, or `*.` and a domain for all below it."""
         self._edge_names = frozenset(names)
 
     def _leads_to_edge(self, host: str) -> bool:
         names = self._edge_names
-        return host.endswith(EDGE_SUFFIXES) or host in names or "*." + host.partition(".")[2] in names
+        if host.endswith(EDGE_SUFFIXES) or host in names:
+            return True
+        labels = host.split(".")
+        return any("*." + ".".join(labels[at:]) in names for at in range(1, len(labels)))
 
     def _path(self, place: str, to: str) -> Path:
         if (place, to) not in self._client_paths:

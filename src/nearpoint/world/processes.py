@@ -211,6 +211,7 @@ def _nodes(layout: Layout, world: World, ports: Ports, workers: int) -> list[Pro
                 config={
                     "nats_url": nats_url(world, ports),
                     "ca_dir": str(layout.ca),
+                    "certificates_dir": str(layout.certificates),
                     "packages_dir": str(layout.packages),
                     "cache_dir": str(layout.cache / name),
                     "others": [other for other in names if other != name],

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nearpoint.awsproto.errors import AwsError
-from nearpoint.edge.config import log_bucket
+from nearpoint.edge.log_target import log_bucket
 from nearpoint.stack.schema import Fields, Flag, Items, PropertyError, Schema, Text, Whole
 
 BEHAVIORS_MAX = 75
@@ -60,6 +60,7 @@ _BEHAVIOR: dict[str, Schema] = {
     "OriginRequestPolicyId": _ID,
     "ResponseHeadersPolicyId": _ID,
     "TrustedKeyGroups": Items(_ID, count_max=4),
+    "TrustedSigners": Items(Text(pattern=r"self|[0-9]{12}"), count_max=5),
     "ForwardedValues": _FORWARDED_VALUES,
     "MinTTL": _SECONDS,
     "DefaultTTL": _SECONDS,
@@ -74,7 +75,6 @@ _BEHAVIOR: dict[str, Schema] = {
 }
 _BEHAVIOR_REFUSED = (
     "FieldLevelEncryptionId", "FunctionAssociations", "GrpcConfig", "RealtimeLogConfigArn", "SmoothStreaming",
-    "TrustedSigners",
 )  # fmt: skip
 _ORIGIN = Fields(
     {
@@ -132,8 +132,8 @@ _ORIGIN_GROUP = Fields(
 )
 
 
-# A custom domain; one for all names below a domain (`*.`) is not served yet.
-HOST_NAME = r"([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+# A custom domain, or one for all names below a domain.
+HOST_NAME = r"(\*\.)?([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 ALIASES_MAX = 100  # CloudFront quotas: alternate domain names per distribution
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from nearpoint.awsproto.errors import AwsError
-from nearpoint.edge.config import log_bucket
+from nearpoint.edge.log_target import log_bucket
 from nearpoint.edge.tags import is_tag
 from nearpoint.stack.services import edge_settings, roles
 from nearpoint.stack.services.context import LOWER_AND_DIGITS, UPPER_AND_DIGITS, Context, text_of
