@@ -10,13 +10,13 @@ from typing import Any
 import boto3
 import pytest
 
-from nearpoint.aws import buckets, record
+from nearpoint.aws import alarms, buckets, record
 from nearpoint.aws.application import load
 from nearpoint.aws.clients import Clients
 from nearpoint.aws.delete import delete
 from nearpoint.aws.deploy import Deployed, Request, deploy
 from nearpoint.aws.errors import DeployError
-from nearpoint.aws.record import DataBucket
+from nearpoint.aws.record import DataBucket, Record
 from nearpoint.aws.replication import is_replicated, replicate
 
 pytest.importorskip("openapi_spec_validator", reason="moto's CloudFormation is not installed: moto[cloudformation]")
@@ -255,3 +255,22 @@ def test_replication_rules(clients: Clients, template: Write, watcher: Watch) ->
     known = record.read(clients, "app")
     assert known is not None
     assert [each.name for each in known.data] == list(NAMES[1:])
+
+
+def test_alarms_where_the_stack_makes_none(clients: Clients, template: Write, watcher: Watch) -> None:
+    done = run(clients, template(), watcher())
+    record.write(clients, Record(stack="app", data=done.data, alarms=True))
+    for _ in range(2):  # again, nothing is made twice
+        alarms.watch(clients, "app", done.data, "me@example.org", lambda text: None)
+    name = "app-copies-from-eu-west-1-to-us-east-1"
+    (alarm,) = clients.client("cloudwatch", "eu-west-1").describe_alarms()["MetricAlarms"]
+    assert (alarm["AlarmName"], alarm["Threshold"]) == (name, 900)
+    found = {each["Name"]: each["Value"] for each in alarm["Dimensions"]}
+    assert found == {"SourceBucket": NAMES[2], "DestinationBucket": NAMES[1], "RuleId": "to-First"}
+    sns = clients.client("sns", "eu-west-1")
+    (subscription,) = sns.list_subscriptions_by_topic(TopicArn=alarm["AlarmActions"][0])["Subscriptions"]
+    assert subscription["Endpoint"] == "me@example.org"
+    assert clients.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
+    assert f"alarm {name}" in delete(clients, "app", watcher()).removed
+    assert clients.client("cloudwatch", "eu-west-1").describe_alarms()["MetricAlarms"] == []
+    assert sns.list_topics()["Topics"] == []

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nearpoint.aws import buckets, record
+from nearpoint.aws import alarms, buckets, record
 from nearpoint.aws.buckets import Bucket
 from nearpoint.aws.clients import Clients
 from nearpoint.aws.deploy import Reporter
@@ -95,6 +95,8 @@ def delete(
             return Deleted(stack=name, removed=(), left=tuple(left), kept=tuple(kept), advice=advice)
         kept += _retained(stack, found["StackId"])
         removed.append(f"stack {name}")
+    if known is not None and known.alarms:
+        removed += alarms.unwatch(clients, name, known.data, reporter.step)
     for bucket in [] if keep_buckets else ours:
         _remove_bucket(clients, bucket, reporter)
         removed.append(f"bucket {bucket.name}")

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from nearpoint.aws import buckets, record
+from nearpoint.aws import alarms, buckets, record
 from nearpoint.aws.application import Application
 from nearpoint.aws.bucket_settings import ACCOUNT, REPLICATION, filled
 from nearpoint.aws.buckets import Bucket, bucket_name
@@ -92,7 +92,8 @@ def deploy(clients: Clients, request: Request, reporter: Reporter) -> Deployed:
     _check_parameters(request)
     built = _packages(application, reporter)
     identity = clients.identity()
-    data = _data_buckets(clients, request)
+    known = record.read(clients, request.stack)
+    data = _data_buckets(clients, request, known)
     home = record.home_bucket(clients, request.stack)
     parameters = _parameters(clients, request, data, home, built)
     settings = filled(application.bucket_settings, parameters | {ACCOUNT: identity.account_id})
@@ -117,7 +118,8 @@ def deploy(clients: Clients, request: Request, reporter: Reporter) -> Deployed:
     for bucket in to_make[:1] if home in to_make else []:
         reporter.step(f"bucket {bucket.name} in {bucket.region}")
         buckets.ensure(clients, bucket, request.stack)
-    record.write(clients, Record(stack=request.stack, data=tuple(data)))
+    has_alarms = known is not None and known.alarms
+    record.write(clients, Record(stack=request.stack, data=tuple(data), alarms=has_alarms))
     for each, bucket in zip([each for each in data if each.made], _made(data), strict=True):
         if bucket in to_make:
             reporter.step(f"bucket {bucket.name} in {bucket.region}")
@@ -136,6 +138,10 @@ def deploy(clients: Clients, request: Request, reporter: Reporter) -> Deployed:
         reporter.step("replication between the buckets")
         own = {name: each[REPLICATION] for name, each in settings.items() if REPLICATION in each}
         replicate(clients, outputs[ROLE_OUTPUT], [each for each in data if each.made], own)
+        if alarms.TOPIC_OUTPUT in outputs and clients.target == "aws":
+            record.write(clients, Record(stack=request.stack, data=tuple(data), alarms=True))
+            email = parameters.get(alarms.EMAIL_PARAMETER, "")
+            alarms.watch(clients, request.stack, data, email, reporter.step)
     status = (stack.describe() or {"StackStatus": "DELETE_COMPLETE"})["StackStatus"]
     return Deployed(
         stack=request.stack,
@@ -221,9 +227,8 @@ def _packages(application: Application, reporter: Reporter) -> list[Package]:
     return packages
 
 
-def _data_buckets(clients: Clients, request: Request) -> list[DataBucket]:
+def _data_buckets(clients: Clients, request: Request, known: Record | None) -> list[DataBucket]:
     """The user's own, and else one of deploy's in each region."""
-    known = record.read(clients, request.stack)
     found = []
     for parameter, region in zip(request.application.data_buckets, request.regions, strict=True):
         given = request.parameters.get(parameter)

@@ -8,7 +8,8 @@ is missing in one region in another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -42,7 +43,19 @@ class Sighting:
 class Markers:
     """Puts markers under a name of this run, and takes all of them away again."""
 
-    def __init__(self, clients: Clients, data: Sequence[DataBucket], run: str) -> None:
+    def __init__(
+        self,
+        clients: Clients,
+        data: Sequence[DataBucket],
+        run: str,
+        *,
+        settle_s: float = 0.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`settle_s`: how long to wait for the last bucket's marker to stand in all of them, where they copy to each
+        other; the local world reads a key that is on its way where it comes from."""
+        self._settle_s = settle_s
+        self._sleep = sleep
         self._clients = clients
         self._data = data
         self._prefix = f"{PREFIX}/{run}/"
@@ -54,7 +67,20 @@ class Markers:
         bodies = {bucket.region: f"marker of {bucket.region}, {key}\n" for bucket in self._data}
         for bucket in self._data:
             self._put(bucket, key, bodies[bucket.region])
+        self._settle(key, bodies[self._data[-1].region])
         return Marker(key=key, bodies=bodies)
+
+    def _settle(self, key: str, newest: str) -> None:
+        until = time.monotonic() + self._settle_s
+        for bucket in self._data[:-1]:
+            s3 = self._clients.client("s3", bucket.region)
+            while time.monotonic() < until:
+                try:
+                    if s3.get_object(Bucket=bucket.name, Key=key)["Body"].read() == newest.encode():
+                        break
+                except (ClientError, BotoCoreError) as error:
+                    raise explained(error) from error
+                self._sleep(self._clients.poll_s / 3)
 
     def put_in(self, bucket: DataBucket) -> str:
         """A new object in that bucket alone; answers its key. Raises DeployError."""
@@ -105,7 +131,14 @@ def region_of(answer: Answer, marker: Marker) -> str | None:
     if answer.status != 200:
         return None
     owner = next((region for region, body in marker.bodies.items() if body == answer.body), None)
-    if owner is None or answer.headers.get("x-amz-replication-status", "").upper() != "REPLICA":
+    if owner is None or not is_copy(answer):
         return owner
     others = [region for region in marker.bodies if region != owner]
-    return others[0] if len(others) == 1 else None
+    # The local world says who answered; S3 does not, so with three regions it may be either of the others.
+    told = answer.headers.get("x-nearpoint-region")
+    return others[0] if len(others) == 1 else told if told in others else None
+
+
+def is_copy(answer: Answer) -> bool:
+    """Whether S3 calls it the copy of an object of another bucket."""
+    return answer.headers.get("x-amz-replication-status", "").upper() == "REPLICA"

@@ -28,11 +28,12 @@ class DataBucket(Struct, frozen=True, kw_only=True):
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """A deployment; `data` in the order of its regions."""
+    """A deployment; `data` in the order of its regions. `alarms`: whether there are some outside the stack."""
 
     version: int = 1
     stack: str
     data: tuple[DataBucket, ...] = ()
+    alarms: bool = False
 
 
 def home_bucket(clients: Clients, stack: str) -> Bucket:

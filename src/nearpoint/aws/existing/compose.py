@@ -144,6 +144,7 @@ def _origin_buckets(draft: _Draft) -> None:
         )  # fmt: skip
         draft.stands_for(domain, f"{name}.RegionalDomainName", _FIRST)
         draft.stands_for(bucket.name, name, _FIRST, whole=True)
+        draft.outputs[name] = {"Description": f"The bucket of the origin {origin['Id']}", "Value": {"Ref": name}}
         if bucket.policy is not None:
             policy = {"Bucket": {"Ref": name}, "PolicyDocument": bucket.policy}
             draft.add(f"{name}Policy", _LAST, "AWS::S3::BucketPolicy", policy)
