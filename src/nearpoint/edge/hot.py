@@ -118,7 +118,8 @@ class HotPaths:
         self._hosts: dict[str, dict[bytes, tuple[Place, Place, Place, Place]]] = {"http": {}, "https": {}}
         self._names = dict(_FIELDS)  # field names as spelled on the wire, learnt as they come
         self._named: set[bytes] = set()
-        self._epoch = object()  # another one when what has been read of fields holds no more
+        self._epoch = object()  # another one when what a request led to holds no more
+        self._generation = self._epoch  # another one when no address does
         self._encodings: dict[bytes, int] = {}
 
     def offer(
@@ -142,8 +143,15 @@ class HotPaths:
         if connection not in ("", "keep-alive", "close") or len(headers.get_all("host")) > 1:
             return
         ready = entry.hot
-        if not isinstance(ready, Ready) or ready.policy != policy:
-            ready = entry.hot = Ready(entry, pop=self._pop, standalone=standalone, policy=policy, counters=counters)
+        if not isinstance(ready, Ready) or ready.generation is not self._generation or ready.policy != policy:
+            ready = entry.hot = Ready(
+                entry,
+                generation=self._generation,
+                pop=self._pop,
+                standalone=standalone,
+                policy=policy,
+                counters=counters,
+            )
         if len(ready.places) >= PLACES_MAX:
             return
         host = (headers.get("host") or "").encode("latin-1")
@@ -185,15 +193,12 @@ class HotPaths:
             ready.end()
 
     def clear(self) -> None:
-        """Forget every address: behaviors have changed, or something has been invalidated."""
-        self._epoch = object()
+        """Forget every address: behaviors have changed, or something has been invalidated.
+
+        Takes no longer for a million of them: what is known of each is of another generation from now on.
+        """
+        self._epoch = self._generation = object()
         for hosts in self._hosts.values():
-            for tables in hosts.values():
-                for place in tables:
-                    for found in place.values():
-                        for ready in found.ready.values() if isinstance(found, _Varied) else (found,):
-                            ready.end()
-                    place.clear()
             hosts.clear()
 
     @staticmethod

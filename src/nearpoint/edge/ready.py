@@ -31,6 +31,7 @@ class Ready:
         "content_type",
         "entry",
         "etag",
+        "generation",
         "head",
         "joined",
         "made_304",
@@ -46,12 +47,14 @@ class Ready:
         self,
         entry: Entry,
         *,
+        generation: object,
         pop: str,
         standalone: bool,
         policy: ResponseHeaders | None,
         counters: tuple[Counter, Counter],
     ) -> None:
         self.entry = entry
+        self.generation = generation
         self.requests_at, self.bytes_at = counters[0].at, counters[1].at
         self.policy = policy
         self.places: list[tuple[dict[object, Ready], object]] = []
