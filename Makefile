@@ -32,6 +32,7 @@ check: .venv/dev.stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/cfn-lint --regions us-east-1 --include-checks I -- examples/*/template.yaml
 
 bench: .venv/dev.stamp
 	@$(BIN)/python -m bench
