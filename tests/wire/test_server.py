@@ -550,3 +550,25 @@ async def test_the_body_of_a_finished_request_is_over(world: Any) -> None:
     assert [data async for data in kept[0]] == []
     await kept[0].close()
     await kept[0].close()
+
+
+async def test_small_writes_do_not_wait_for_acknowledgements(loopback_socket: socket.socket) -> None:
+    """On a plain asyncio loop, with a socket that names no protocol."""
+    seen: list[int] = []
+
+    class Watched(Server):
+        def admit(self, connection: Any) -> bool:
+            sock = connection._transport.get_extra_info("socket")
+            seen.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            return super().admit(connection)
+
+    server = Watched(echo)
+    await server.start(loopback_socket)
+    _, writer = await asyncio.open_connection(*loopback_socket.getsockname())
+    writer.write(get())
+    await writer.drain()
+    while not seen:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    writer.close()
+    await server.drain(0)
+    assert seen == [1]

@@ -95,6 +95,10 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self.ticker.start()
         self._set_date()
+        if sock.family != socket.AF_UNIX:
+            # Connections inherit it. asyncio sets it on none that a plain `socket.socket()` has accepted, and then a
+            # second small write waits for the peer's delayed acknowledgement: 40 ms.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         protocol = Connection if self._tls is None else Negotiated
         create = self.loop.create_unix_server if sock.family == socket.AF_UNIX else self.loop.create_server
         self._listeners.append(
