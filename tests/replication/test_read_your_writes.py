@@ -240,7 +240,7 @@ def test_two_clients_read_each_others_writes_at_once(live: Any) -> None:
     """The example, in a world with distances: keys that are new, overwritten and deleted, in turn."""
     arn = live.make_access_point("own", {"us-east-1": "own-us", "eu-west-1": "own-eu"})
     shell = ("shell", "us-east-1", "--", sys.executable, str(EXAMPLE), arn, "us-east-1", "eu-west-1")
-    for more in (("--rounds", "60"), ("--rounds", "20", "--strong")):
+    for more in (("--rounds", "40"), ("--rounds", "10", "--strong")):
         ran: subprocess.CompletedProcess[str] = subprocess.run(
             [sys.executable, "-m", "nearpoint", *shell[:2], "--data", str(live.data), *shell[2:], *more],
             capture_output=True, text=True, check=False, timeout=120,
