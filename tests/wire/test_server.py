@@ -552,7 +552,7 @@ async def test_the_body_of_a_finished_request_is_over(world: Any) -> None:
     await kept[0].close()
 
 
-async def test_small_writes_do_not_wait_for_acknowledgements(loopback_socket: socket.socket) -> None:
+def test_small_writes_do_not_wait_for_acknowledgements(loopback_socket: socket.socket) -> None:
     """On a plain asyncio loop, with a socket that names no protocol."""
     seen: list[int] = []
 
@@ -562,13 +562,15 @@ async def test_small_writes_do_not_wait_for_acknowledgements(loopback_socket: so
             seen.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
             return super().admit(connection)
 
-    server = Watched(echo)
-    await server.start(loopback_socket)
-    _, writer = await asyncio.open_connection(*loopback_socket.getsockname())
-    writer.write(get())
-    await writer.drain()
-    while not seen:  # noqa: ASYNC110
-        await asyncio.sleep(0.01)
-    writer.close()
-    await server.drain(0)
+    async def converse() -> None:
+        server = Watched(echo)
+        await server.start(loopback_socket)
+        reader, writer = await asyncio.open_connection(*loopback_socket.getsockname())
+        writer.write(get())
+        await reader.readline()
+        writer.close()
+        await server.drain(0)
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+        runner.run(converse())
     assert seen == [1]
