@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import subprocess
 import sys
@@ -352,7 +351,3 @@ async def pair(regions: Regions) -> Regions:
     assert (await us.replicate("aaa", "bbb")).status == 200
     assert (await eu.replicate("bbb", "aaa")).status == 200
     return regions
-
-
-def seeds() -> list[int]:
-    return [int(each) for each in os.environ.get("NEARPOINT_SEEDS", "1,2,3").split(",")]

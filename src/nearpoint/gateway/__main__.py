@@ -64,7 +64,7 @@ class Gateway:
         origin = Origin(store, self._kept, now_us=_now_us)
         abilities = Abilities(lambda bucket: try_out(store, bucket))
         self._writes = Writes(origin, self._log, self._kept, spawn=self.spawn)
-        replicas = Replicas(origin, self._writes.flights, abilities)
+        replicas = Replicas(origin, self._writes, abilities)
         server = GatewayServer(
             credentials=Credentials(spec.access_key_id, spec.secret_key),
             signing_region=spec.signing_region,

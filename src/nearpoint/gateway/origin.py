@@ -6,14 +6,17 @@ Every failure is one of two: `AwsError`, when the store says no, and wire's `Ups
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote, unquote_plus, urlencode
 
+import msgspec
+
 from nearpoint.awsproto import AwsError, xml
 from nearpoint.gateway.kept import Marks
-from nearpoint.gateway.stamps import FIELD, Known, Layer, Note, bare, known_of, misplaced
+from nearpoint.gateway.stamps import FIELD, Known, Layer, Mark, Note, bare, is_hidden, known_of, later, misplaced
 from nearpoint.regions.store import Store
 from nearpoint.regions.version import Stamp
 from nearpoint.wire.message import Body, BodyTooLargeError, Headers, Response, read_all
@@ -32,6 +35,26 @@ class Seen:
     headers: Headers
 
 
+class Turns:
+    """One after the other, key by key."""
+
+    def __init__(self) -> None:
+        self._locks: dict[tuple[str, str], tuple[asyncio.Lock, list[None]]] = {}
+
+    @asynccontextmanager
+    async def of(self, bucket: str, key: str) -> AsyncIterator[None]:
+        """The key's turn."""
+        lock, users = self._locks.setdefault((bucket, key), (asyncio.Lock(), []))
+        users.append(None)
+        try:
+            async with lock:
+                yield
+        finally:
+            users.pop()
+            if not users:
+                del self._locks[(bucket, key)]
+
+
 class Origin:
     """One foreign store. `now_us` is wall time in microseconds."""
 
@@ -40,6 +63,13 @@ class Origin:
         self.marks = marks
         self.region = store.region
         self.now_us = now_us
+        self._turns = Turns()
+
+    async def keep(self, bucket: str, key: str, mark: Mark) -> None:
+        """Keep a mark, unless a newer one is there. Raises UnloggedError."""
+        async with self._turns.of(bucket, key):
+            if later(mark, await self.marks.get(bucket, key)) is not None:
+                await self.marks.put(bucket, key, mark)
 
     async def look(self, bucket: str, key: str, query: str = "") -> Seen:
         """What is known of a key now. Raises UnloggedError when the marks cannot be read."""
@@ -50,7 +80,7 @@ class Origin:
         await answer.body.close()
         return Seen(known=self.known(key, answer, mark), headers=answer.headers)
 
-    def known(self, key: str, answer: Response, mark: object) -> Known:
+    def known(self, key: str, answer: Response, mark: Mark | None) -> Known:
         """What a GET's or HEAD's answer says of a key."""
         if answer.status not in (200, 206, 404):
             raise failure(answer.status, "", "")
@@ -60,7 +90,7 @@ class Origin:
             etag=bare(answer.headers.get("etag")) if found else None,
             note=answer.headers.get(FIELD),
             modified_us=modified_us(answer.headers),
-            mark=mark,  # type: ignore[arg-type]
+            mark=mark,
             region=self.region,
             now_us=self.now_us(),
         )
@@ -113,8 +143,8 @@ class Origin:
             raise AwsError("InvalidPart", f"{self.region} says that the parts have {sum(sizes)} of {size} bytes.")
         return tuple(sizes)
 
-    async def layers(self, bucket: str, key: str) -> list[Layer]:
-        """The newest versions of a key, that on top first."""
+    async def layers(self, bucket: str, key: str, landed: Mapping[str, Stamp]) -> list[Layer]:
+        """The newest versions of a key, that on top first. `landed` are the stamps of those just made, by id."""
         query = urlencode({"versions": "", "prefix": key, "max-keys": LAYERS_MAX, "encoding-type": "url"})
         _, data = await self.ask("GET", bucket, query=query)
         mark = await self.marks.get(bucket, key)
@@ -123,27 +153,58 @@ class Origin:
             name, id, latest = item.child("Key"), item.child("VersionId"), item.child("IsLatest")
             if item.tag not in ("Version", "DeleteMarker") or name is None or id is None or name.text != key:
                 continue
-            if item.tag == "DeleteMarker":
+            if id.text in landed:
+                layer = Layer(id=id.text, stamp=landed[id.text], noted=True)
+            elif item.tag == "DeleteMarker":
                 ours = mark is not None and mark.deleted and mark.layer == id.text
                 stamp = Stamp(mark.time_us, mark.region, "") if mark is not None and ours else None
                 layer = Layer(id=id.text, stamp=stamp, noted=ours)
             else:
-                seen = await self.look(bucket, key, f"versionId={quote(id.text, safe='')}")
-                noted = Note.read(seen.headers.get(FIELD), key) is not None
-                layer = Layer(id=id.text, stamp=seen.known.stamp, noted=noted)
+                layer = await self._layer(bucket, key, id.text, mark)
             if latest is not None and latest.text == "true":
                 found.insert(0, layer)
             else:
                 found.append(layer)
         return found
 
-    async def put_right(self, bucket: str, key: str) -> None:
-        """Take away what was put on top of something newer, when several wrote a key at the same time."""
+    async def _layer(self, bucket: str, key: str, id: str, mark: Mark | None) -> Layer:
+        answer = await self.store.send("HEAD", bucket, key, query=f"versionId={quote(id, safe='')}")
+        await answer.body.close()
+        note = Note.read(answer.headers.get(FIELD), key)
+        known = self.known(key, answer, mark)
+        # An upload is as old as its completion, which only a mark says.
+        is_sure = (
+            note is None or note.role != "upload" or known.stamp != Stamp(note.time_us, note.region, known.etag or "")
+        )
+        return Layer(id=id, stamp=known.stamp if is_sure else None, noted=note is not None)
+
+    async def put_right(
+        self,
+        bucket: str,
+        key: str,
+        landed: MutableMapping[str, Stamp],
+        before: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Take away what was put on top of something newer, when several wrote a key at the same time.
+
+        `before` is awaited before each change.
+        """
         for _ in range(PUT_RIGHT_TRIES):
-            wrong = misplaced(await self.layers(bucket, key))
-            if wrong is None:
+            layers = await self.layers(bucket, key, landed)
+            wrong = misplaced(layers)
+            mark = await self.marks.get(bucket, key) if wrong is None else None
+            if wrong is None and (mark is None or not is_hidden(layers, mark)):
                 return
-            await self.ask("DELETE", bucket, key, query=f"versionId={quote(wrong, safe='')}")
+            if before is not None:
+                await before()
+            if wrong is not None:
+                await self.ask("DELETE", bucket, key, query=f"versionId={quote(wrong, safe='')}")
+                continue
+            assert mark is not None
+            answer, _ = await self.ask("DELETE", bucket, key)
+            layer = answer.headers.get("x-amz-version-id") or ""
+            landed[layer] = Stamp(mark.time_us, mark.region, "")
+            await self.keep(bucket, key, msgspec.structs.replace(mark, layer=layer))
 
 
 def modified_us(headers: Headers) -> int:

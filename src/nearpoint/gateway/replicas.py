@@ -26,7 +26,7 @@ from nearpoint.bucket.metadata import pack, unpack
 from nearpoint.gateway.abilities import Abilities
 from nearpoint.gateway.origin import Origin, Seen, failure, listed
 from nearpoint.gateway.stamps import FIELD, Known, Mark, Note, bare, decide, known_of, mark_of, version_of
-from nearpoint.gateway.writes import Flights
+from nearpoint.gateway.writes import Flight, Writes
 from nearpoint.regions.capabilities import PREFIX as SCRATCH
 from nearpoint.regions.version import Ahead, Stamp, clamped_us, how_far_ahead
 from nearpoint.wire.client import UpstreamError
@@ -50,9 +50,9 @@ class ConflictError(Exception):
 class Replicas:
     """Versions of one foreign store, out and in."""
 
-    def __init__(self, origin: Origin, flights: Flights, abilities: Abilities) -> None:
+    def __init__(self, origin: Origin, writes: Writes, abilities: Abilities) -> None:
         self._origin = origin
-        self._flights = flights
+        self._writes = writes
         self._abilities = abilities
 
     def give(self, bucket: str, wanted: Sequence[tuple[str, bool]]) -> StreamBody:
@@ -87,7 +87,7 @@ class Replicas:
             if known.stamp is None:
                 return answer, Manifest(key=key, version="", missing=True)
             if known.adopted:  # from now on it is known by this stamp, whatever the clock says
-                await origin.marks.put(bucket, key, mark_of(known))
+                await origin.keep(bucket, key, mark_of(known))
             manifest = await self._manifest(bucket, key, known, answer.headers, with_content)
         except BaseException:
             await answer.body.close()
@@ -169,18 +169,18 @@ class Replicas:
             log.warning("a stamp from the future", bucket=bucket, region=manifest.origin, time_us=manifest.time_us)
         if ahead is Ahead.REFUSED:
             return {"outcome": "refused", "reason": f"Written more than a day from now ({manifest.origin})."}
-        flight = self._flights.begin(bucket, manifest.key)
+        flight = self._writes.flights.begin(bucket, manifest.key)
         try:
             for _ in range(TRIES):
                 try:
-                    done = await self._merge(bucket, manifest, content)
+                    done = await self._merge(bucket, manifest, content, flight)
                 except ConflictError:
                     if isinstance(content, StreamBody):
                         break
                     continue
                 conditional = self._abilities.now(bucket).conditional
                 if done == "applied" and (flight.crowded or not conditional):
-                    await self._origin.put_right(bucket, manifest.key)
+                    await self._writes.put_right(bucket, manifest.key, flight)
                 return {"outcome": done}
             return {"outcome": "refused", "reason": "It is written all the time."}
         except AwsError as error:
@@ -190,9 +190,9 @@ class Replicas:
                 raise
             return {"outcome": "refused", "reason": f"{error.code}: {error.message}"}
         finally:
-            self._flights.end(bucket, manifest.key)
+            self._writes.flights.end(bucket, manifest.key)
 
-    async def _merge(self, bucket: str, manifest: Manifest, content: bytes | StreamBody | None) -> str:
+    async def _merge(self, bucket: str, manifest: Manifest, content: bytes | StreamBody | None, flight: Flight) -> str:
         origin, key = self._origin, manifest.key
         seen = await origin.look(bucket, key)
         stamp = Stamp(manifest.time_us, manifest.origin, manifest.etag)
@@ -202,24 +202,25 @@ class Replicas:
         if decision == "amend":
             await self._tag(bucket, manifest)
             amended = (manifest.amended_us, manifest.amended_in)
-            await origin.marks.put(bucket, key, mark_of(seen.known, amended=amended))
+            await origin.keep(bucket, key, mark_of(seen.known, amended=amended))
             return "applied"
         if manifest.marker:
-            await self._delete(bucket, manifest, seen)
+            flight.note(await self._delete(bucket, manifest, seen), stamp)
             return "applied"
         if content is None:
             return "content"
         if manifest.parts:
             assert isinstance(content, StreamBody)
-            await self._put_parts(bucket, manifest, content, seen)
+            layer = await self._put_parts(bucket, manifest, content, seen)
         else:
-            await self._put(bucket, manifest, content, seen)
+            layer = await self._put(bucket, manifest, content, seen)
+        flight.note(layer, stamp)
         if manifest.amended_us:
             mark = Mark(
                 time_us=stamp.time_us, region=stamp.region, etag=stamp.etag, version=manifest.version,
                 amended_us=manifest.amended_us, amended_in=manifest.amended_in,
             )  # fmt: skip
-            await origin.marks.put(bucket, key, mark)
+            await origin.keep(bucket, key, mark)
         return "applied"
 
     def _condition(self, bucket: str, seen: Seen) -> list[tuple[str, str]]:
@@ -241,7 +242,7 @@ class Replicas:
             fields.set("x-amz-tagging", urlencode(manifest.tags))
         return fields
 
-    async def _put(self, bucket: str, manifest: Manifest, content: bytes | StreamBody, seen: Seen) -> None:
+    async def _put(self, bucket: str, manifest: Manifest, content: bytes | StreamBody, seen: Seen) -> str | None:
         fields = self._described(bucket, manifest)
         for name, value in self._condition(bucket, seen):
             fields.add(name, value)
@@ -252,8 +253,9 @@ class Replicas:
             fields.set(HEADER[checksum.algorithm], checksum.value)
         answer = await self._ask("PUT", bucket, manifest.key, "", fields, content)
         self._check(manifest, answer.headers.get("etag"))
+        return answer.headers.get("x-amz-version-id")
 
-    async def _put_parts(self, bucket: str, manifest: Manifest, content: StreamBody, seen: Seen) -> None:
+    async def _put_parts(self, bucket: str, manifest: Manifest, content: StreamBody, seen: Seen) -> str | None:
         """Upload in the same parts, so that the entity tag stays what it is."""
         key = manifest.key
         _, made = await self._origin.ask(
@@ -277,6 +279,7 @@ class Replicas:
             document = f"<CompleteMultipartUpload>{body}</CompleteMultipartUpload>".encode()
             answer = await self._ask("POST", bucket, key, where, Headers(self._condition(bucket, seen)), document)
             done = True
+            return answer.headers.get("x-amz-version-id")
         finally:
             if not done:
                 await asyncio.shield(self._abort(bucket, key, where))
@@ -288,16 +291,17 @@ class Replicas:
         except UpstreamError as error:
             log.warning("an upload is left behind", bucket=bucket, key=key, error=str(error))
 
-    async def _delete(self, bucket: str, manifest: Manifest, seen: Seen) -> None:
-        layer = ""
+    async def _delete(self, bucket: str, manifest: Manifest, seen: Seen) -> str | None:
+        layer: str | None = None
         if seen.known.etag is not None:
             condition = self._condition(bucket, seen) if self._abilities.now(bucket).conditional_delete else []
             answer = await self._ask("DELETE", bucket, manifest.key, "", Headers(condition), b"")
-            layer = answer.headers.get("x-amz-version-id") or ""
+            layer = answer.headers.get("x-amz-version-id")
         mark = Mark(
-            time_us=manifest.time_us, region=manifest.origin, deleted=True, version=manifest.version, layer=layer
+            time_us=manifest.time_us, region=manifest.origin, deleted=True, version=manifest.version, layer=layer or ""
         )
-        await self._origin.marks.put(bucket, manifest.key, mark)
+        await self._origin.keep(bucket, manifest.key, mark)
+        return layer
 
     async def _tag(self, bucket: str, manifest: Manifest) -> None:
         if not manifest.tags:
@@ -366,7 +370,7 @@ class Replicas:
         if known.stamp is None and deleted:  # behind Nearpoint's back; from now on it is known
             time_us = clamped_us(_iso_us(deleted), origin.now_us())
             stamp = Stamp(time_us, origin.region, "")
-            await origin.marks.put(
+            await origin.keep(
                 bucket, key, Mark(time_us=time_us, region=origin.region, deleted=True, version=version_of(stamp, key))
             )
             known = known_of(
@@ -376,7 +380,7 @@ class Replicas:
         if known.stamp is None:
             return None
         if known.adopted:
-            await origin.marks.put(bucket, key, mark_of(known))
+            await origin.keep(bucket, key, mark_of(known))
         tagged = seen.headers.get("x-amz-tagging-count") not in (None, "0")
         tags = orjson.dumps(await origin.tags(bucket, key)).decode() if tagged and known.etag is not None else ""
         size = int(seen.headers.get("content-length") or 0) if known.etag is not None else 0

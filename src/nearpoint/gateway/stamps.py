@@ -145,6 +145,15 @@ def mark_of(known: Known, *, amended: tuple[int, str] | None = None) -> Mark:
     )
 
 
+def later(mark: Mark, kept: Mark | None) -> Mark | None:
+    """The mark to keep of a key when another one comes; None: what is kept is newer."""
+    if kept is None:
+        return mark
+    new, old = (Stamp(each.time_us, each.region, each.etag) for each in (mark, kept))
+    more = (mark.amended_us, mark.amended_in, mark.layer) > (kept.amended_us, kept.amended_in, kept.layer)
+    return mark if new > old or (new == old and more) else None
+
+
 def version_of(stamp: Stamp, key: str) -> str:
     """The id by which other regions know a version that was written here: it follows from the write."""
     text = f"{stamp.time_us} {stamp.region} {stamp.etag} {key}"
@@ -185,6 +194,14 @@ def misplaced(layers: list[Layer]) -> str | None:
     if not top.noted or top.stamp is None:
         return None
     return top.id if any(each.stamp is not None and each.stamp > top.stamp for each in layers[1:]) else None
+
+
+def is_hidden(layers: list[Layer], mark: Mark) -> bool:
+    """Whether a delete that is newer than the version on top has still to be made in the store."""
+    top = layers[0].stamp if layers and layers[0].noted else None
+    if not mark.deleted or top is None or not top.etag:  # a delete marker on top is as good as another
+        return False
+    return Stamp(mark.time_us, mark.region, "") > top
 
 
 def _digest(key: str) -> str:

@@ -16,7 +16,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -28,21 +28,30 @@ from nearpoint.gateway.stamps import Known, Mark, bare, mark_of, version_of
 from nearpoint.regions.rules import Rule, Tags, destinations
 from nearpoint.regions.version import Stamp
 from nearpoint.wire.client import UpstreamError
-from nearpoint.wire.message import Response
+from nearpoint.wire.message import Headers, Response
 
 log = structlog.get_logger("nearpoint.gateway")
 
 UNSURE_S = 5.0  # after which a store has done what it was asked to, or will not any more
 AGAIN_S = 0.5
+LANDED_MAX = 100
 
 
 @dataclass(slots=True)
 class Flight:
-    """Writes of one key that are under way together."""
+    """Writes of one key that are under way together. `landed` are the versions that they made, by the store's id."""
 
     count: int = 0
     crowded: bool = False
     newest_us: int = 0
+    landed: dict[str, Stamp] = field(default_factory=dict)
+
+    def note(self, layer: str | None, stamp: Stamp | None) -> None:
+        """A version has been made."""
+        if layer is not None and stamp is not None and layer != "null":
+            self.landed[layer] = stamp
+            if len(self.landed) > LANDED_MAX:
+                del self.landed[next(iter(self.landed))]
 
 
 class Flights:
@@ -64,15 +73,6 @@ class Flights:
         flight.count -= 1
         if not flight.count:
             del self._flights[(bucket, key)]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
-    """A write that the store has made: its answer, its entity tag (None for a delete), the store's version id."""
-
-    response: Response
-    etag: str | None
-    layer: str
 
 
 Send = Callable[[int], Awaitable[Response]]
@@ -166,9 +166,10 @@ class Writes:
             self._spawn(self._drop(number, intent))
             return response
         try:
-            await self._mark(intent, seen.known, response)
+            stamp = await self._mark(intent, seen.known, response)
+            flight.note(response.headers.get("x-amz-version-id"), stamp)
             if flight.crowded:
-                await self.origin.put_right(bucket, key)
+                await self.origin.put_right(bucket, key, flight.landed)
         except (AwsError, UpstreamError, UnloggedError) as error:
             # It is written and in the log; what is missing, `recover` does.
             log.warning("a write is ended later", bucket=bucket, key=key, error=str(error))
@@ -177,22 +178,49 @@ class Writes:
         self._spawn(self._end(number, intent))
         return response
 
-    async def _mark(self, intent: Intent, known: Known, response: Response) -> None:
-        """Keep what the object cannot hold."""
+    async def _mark(self, intent: Intent, known: Known, response: Response) -> Stamp | None:
+        """Keep what the object cannot hold. The stamp of the version that was made."""
         bucket, key, region = intent.bucket, intent.key, self.origin.region
         if intent.operation == "marker":
-            layer = response.headers.get("x-amz-version-id") or ""
             stamp = Stamp(intent.time_us, region, "")
+            layer = response.headers.get("x-amz-version-id") or ""
             mark = Mark(
                 time_us=intent.time_us, region=region, deleted=True, version=version_of(stamp, key), layer=layer
             )
-            await self.origin.marks.put(bucket, key, mark)
-        elif intent.operation == "amend":
+            await self.origin.keep(bucket, key, mark)
+            return stamp
+        if intent.operation == "amend":
             if known.stamp is not None and known.etag is not None:
-                await self.origin.marks.put(bucket, key, mark_of(known, amended=(intent.time_us, region)))
-        elif intent.completes:
-            etag = bare(response.headers.get("etag")) or (await self.origin.look(bucket, key)).known.etag or ""
-            await self.origin.marks.put(bucket, key, Mark(time_us=intent.time_us, region=region, etag=etag))
+                await self.origin.keep(bucket, key, mark_of(known, amended=(intent.time_us, region)))
+            return None
+        etag = bare(response.headers.get("etag"))
+        if intent.completes:
+            etag = etag or (await self.origin.look(bucket, key)).known.etag or ""
+            await self.origin.keep(bucket, key, Mark(time_us=intent.time_us, region=region, etag=etag))
+        return Stamp(intent.time_us, region, etag)
+
+    async def put_right(self, bucket: str, key: str, flight: Flight) -> None:
+        """After a version came from elsewhere while others wrote: see to it that the newest is on top.
+
+        Whoever copied meanwhile may have seen the wrong one, so what is put right is owed anew.
+        """
+        opened: list[tuple[int, Intent]] = []
+
+        async def before() -> None:
+            if not opened:
+                to = self.may_concern(bucket, key, "put", None, Seen(known=Known(), headers=Headers()))
+                now_us = self.origin.now_us()
+                intent = Intent(
+                    bucket=bucket, key=key, operation="put", time_us=now_us, written_us=now_us, destinations=tuple(to)
+                )  # fmt: skip
+                opened.append((await self._log.begin(intent), intent))
+                self._ending[(bucket, key)] += 1
+
+        try:
+            await self.origin.put_right(bucket, key, flight.landed, before)
+        finally:
+            for number, intent in opened:
+                self._spawn(self._end(number, intent))
 
     async def recover(self) -> int:
         """End the intents that an earlier process has left. How many there were."""
@@ -224,15 +252,15 @@ class Writes:
         if intent.operation == "marker" and known.etag is None and not newer:
             stamp = Stamp(intent.time_us, region, "")
             mark = Mark(time_us=intent.time_us, region=region, deleted=True, version=version_of(stamp, key))
-            await self.origin.marks.put(bucket, key, mark)
+            await self.origin.keep(bucket, key, mark)
         elif intent.completes and known.etag is not None and known.role == "upload" and not newer:
             mark = Mark(time_us=intent.time_us, region=region, etag=known.etag)
-            await self.origin.marks.put(bucket, key, mark)
+            await self.origin.keep(bucket, key, mark)
         elif intent.operation == "amend" and known.etag is not None and not newer:
             happened = sorted(await self.origin.tags(bucket, key)) == sorted(intent.tags)
             if happened and known.amended < (intent.time_us, region):
-                await self.origin.marks.put(bucket, key, mark_of(known, amended=(intent.time_us, region)))
-        await self.origin.put_right(bucket, key)
+                await self.origin.keep(bucket, key, mark_of(known, amended=(intent.time_us, region)))
+        await self.origin.put_right(bucket, key, {})
 
     async def _end(self, number: int, intent: Intent) -> None:
         to: Sequence[str] = intent.destinations
