@@ -15,7 +15,7 @@ from msgspec import Struct
 from nearpoint.accesspoint.routes import DENY_ALL, RouteTable, compile_routes
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.policy.document import MalformedPolicyError, Policy, parse_policy
-from nearpoint.policy.evaluate import Decision, RequestContext, evaluate
+from nearpoint.policy.evaluate import Decision, RequestContext, decide, narrowed
 from nearpoint.policy.managed import administrator, managed_policy
 from nearpoint.signing import Claim, Message, SignatureError, Verified, read_claim, region_set_matches, verify
 from nearpoint.state.resources import AccessPoint, Bucket, Role, Snapshot, StoreLimits
@@ -31,7 +31,7 @@ _UNREADABLE = parse_policy(
 
 # What is remembered between requests of one snapshot; more callers and keys than that start anew.
 _IDENTITIES_MAX = 4_096
-_DECISIONS_MAX = 16_384
+_RULES_MAX = 16_384
 
 
 Limits = Mapping[str, StoreLimits]  # of one access point's buckets, by region
@@ -62,6 +62,13 @@ class Access(Struct, frozen=True, kw_only=True):
     key: str | None
 
 
+class Rules(Struct, frozen=True, kw_only=True):
+    """What policies say to one caller of one action. `are_plain`: they look at nothing else but the resource."""
+
+    policies: tuple[Policy, ...]
+    are_plain: bool
+
+
 class View:
     """A snapshot as requests need it: route tables and policies, compiled when they are first asked for."""
 
@@ -73,7 +80,7 @@ class View:
         self._limits: dict[str, Limits | None] = {}
         self._open: dict[str, bool] = {}
         self._identities: dict[tuple[str, str | None], Identity] = {}
-        self.decisions: dict[tuple[str | None, ...], Decision] = {}
+        self._rules: dict[tuple[str | None, ...], Rules] = {}
 
     def after(self, snapshot: Snapshot) -> View:
         """The view of a later snapshot; what has not changed stays compiled."""
@@ -164,6 +171,21 @@ class View:
                 return ()
             kept = self._policies[arn] = (role, _compile_role(role))
         return kept[1]
+
+    def rules(self, identity: Identity, action: str, table: RouteTable, owner: str, policy: Policy | None) -> Rules:
+        """What the caller's policies and `policy`, which is that of the resource with the ARN `owner`, say of it."""
+        key = (identity.principal_arn, identity.role_arn, identity.service, table.account_id, action, owner)
+        found = self._rules.get(key)
+        if found is None:
+            policies = self.policies_of(identity)
+            about = narrowed(
+                policies if policy is None else (*policies, policy), action, principals_of(identity, table.account_id)
+            )
+            found = Rules(policies=about, are_plain=_are_plain(about))
+            if len(self._rules) >= _RULES_MAX:
+                self._rules.clear()
+            self._rules[key] = found
+        return found
 
 
 def _compile_role(role: Role) -> tuple[Policy, ...]:
@@ -273,15 +295,14 @@ def condition_values(request: Request, caller: Caller, table: RouteTable, now: d
     return values
 
 
-def _is_plain(policies: Sequence[Policy]) -> bool:
-    """Whether the policies look at nothing but principal, action and resource."""
+def _are_plain(policies: Sequence[Policy]) -> bool:
     return not any(one.conditions or one.variables for policy in policies for one in policy.statements)
 
 
 class Permissions:
     """What one request may do at one access point. Asks the policies only where they can matter."""
 
-    __slots__ = ("_caller", "_conditions", "_now", "_policies", "_principals", "_request", "_table", "_view")
+    __slots__ = ("_caller", "_conditions", "_now", "_request", "_table", "_view")
 
     def __init__(self, view: View, request: Request, caller: Caller, table: RouteTable, now: datetime) -> None:
         self._view = view
@@ -289,9 +310,7 @@ class Permissions:
         self._caller = caller
         self._table = table
         self._now = now
-        self._policies = view.policies_of(caller.identity)
         self._conditions: Mapping[str, Sequence[str]] | None = None
-        self._principals: tuple[tuple[str, str], ...] = ()
 
     def at(self, table: RouteTable) -> Permissions:
         """What the same request may do at another access point (the source of a copy)."""
@@ -309,15 +328,16 @@ class Permissions:
             return
         arn = self._table.arn
         resource = arn if access.key is None else f"{arn}/object/{access.key}"
-        self._check(access.action, resource, policy)
+        self._check(access.action, resource, arn, policy)
 
     def check_bucket(self, access: Access, bucket: str) -> None:
         """Raises AccessDenied unless the bucket behind the access point may be asked for this."""
         policy = self._view.bucket_policy(bucket)
         if policy is None and self._caller.is_root:
             return
-        resource = f"arn:aws:s3:::{bucket}" if access.key is None else f"arn:aws:s3:::{bucket}/{access.key}"
-        self._check(access.action, resource, policy)
+        arn = f"arn:aws:s3:::{bucket}"
+        resource = arn if access.key is None else f"{arn}/{access.key}"
+        self._check(access.action, resource, arn, policy)
 
     def may_ask(self, access: Access, bucket: str) -> bool:
         """Whether `check_bucket` would let this pass."""
@@ -335,30 +355,18 @@ class Permissions:
             return False
         return True
 
-    def _check(self, action: str, resource: str, policy: Policy | None) -> None:
-        policies = self._policies if policy is None else (*self._policies, policy)
-        decisions = self._view.decisions
-        # A resource's own policy follows from its name, and the caller's from the caller's.
-        who = self._caller.identity
-        known = (who.principal_arn, who.role_arn, who.service, self._table.alias, action, resource)
-        decision = decisions.get(known)
-        if decision is None:
-            decision = self._decide(policies, action, resource)
-            if _is_plain(policies):
-                if len(decisions) >= _DECISIONS_MAX:
-                    decisions.clear()
-                decisions[known] = decision
+    def _check(self, action: str, resource: str, owner: str, policy: Policy | None) -> None:
+        rules = self._view.rules(self._caller.identity, action, self._table, owner, policy)
+        decision = decide(rules.policies, self._context(action, resource, plain=rules.are_plain))
         if not decision.allowed:
             raise self._denied(action, resource, decision)
 
-    def _decide(self, policies: Sequence[Policy], action: str, resource: str) -> Decision:
+    def _context(self, action: str, resource: str, *, plain: bool) -> RequestContext:
+        if plain:
+            return RequestContext(action=action, resource=resource)
         if self._conditions is None:
             self._conditions = condition_values(self._request, self._caller, self._table, self._now)
-            self._principals = principals_of(self._caller.identity, self._table.account_id)
-        return evaluate(
-            policies,
-            RequestContext(action=action, resource=resource, principals=self._principals, conditions=self._conditions),
-        )
+        return RequestContext(action=action, resource=resource, conditions=self._conditions)
 
     def _denied(self, action: str, resource: str, decision: Decision) -> AwsError:
         # The sentence that S3 gives a caller of the bucket's own account.

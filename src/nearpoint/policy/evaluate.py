@@ -50,12 +50,27 @@ DEFAULT_DENY = Decision(verdict="default deny")
 
 def evaluate(policies: Iterable[Policy], request: RequestContext) -> Decision:
     """The decision of all the policies together."""
+    return decide(narrowed(policies, request.action, request.principals), request)
+
+
+def narrowed(policies: Iterable[Policy], action: str, principals: Sequence[tuple[str, str]]) -> tuple[Policy, ...]:
+    """What the policies say of this action to these principals, whatever the resource and the conditions."""
+    kept = []
+    for policy in policies:
+        statements = tuple(one for one in policy.statements if _is_about(one, action, principals))
+        if statements:
+            kept.append(Policy(name=policy.name, statements=statements))
+    return tuple(kept)
+
+
+def decide(policies: Iterable[Policy], request: RequestContext) -> Decision:
+    """The decision of policies that have been `narrowed` to the request's action and principals."""
     decision = DEFAULT_DENY
     for policy in policies:
         for statement in policy.statements:
             if statement.effect == "Allow" and decision.allowed:
                 continue
-            if applies(statement, request):
+            if _covers(statement, request):
                 if statement.effect == "Deny":
                     return Decision(verdict="explicit deny", policy=policy.name, statement=statement)
                 decision = Decision(verdict="allow", policy=policy.name, statement=statement)
@@ -64,12 +79,19 @@ def evaluate(policies: Iterable[Policy], request: RequestContext) -> Decision:
 
 def applies(statement: Statement, request: RequestContext) -> bool:
     """Whether the statement speaks about this request, all its elements taken together."""
-    return (
-        _action_matches(statement.actions, request.action)
-        and (statement.principals is None or _principal_matches(statement.principals, request.principals))
-        and (statement.resources is None or _resource_matches(statement, statement.resources, request))
-        and all(holds(one, request.conditions, variables=statement.variables) for one in statement.conditions)
+    return _is_about(statement, request.action, request.principals) and _covers(statement, request)
+
+
+def _is_about(statement: Statement, action: str, principals: Sequence[tuple[str, str]]) -> bool:
+    return _action_matches(statement.actions, action) and (
+        statement.principals is None or _principal_matches(statement.principals, principals)
     )
+
+
+def _covers(statement: Statement, request: RequestContext) -> bool:
+    if statement.resources is not None and not _resource_matches(statement, statement.resources, request):
+        return False
+    return all(holds(one, request.conditions, variables=statement.variables) for one in statement.conditions)
 
 
 def _action_matches(matcher: Matcher, action: str) -> bool:

@@ -91,8 +91,11 @@ def arn_matches(pattern: str, arn: str) -> bool:
         return True
     if not pattern.startswith("arn:"):
         return matches(pattern, arn)
-    wanted = pattern.split(":", _ARN_PARTS - 1)
     parts = arn.split(":", _ARN_PARTS - 1)
     if len(parts) != _ARN_PARTS:
         return False
-    return all(matches(want, part) for want, part in zip(wanted, parts, strict=False))
+    wanted = pattern.split(":", _ARN_PARTS - 1)
+    for want, part in zip(wanted, parts, strict=False):
+        if (want != part or "\0" in want) and not matches(want, part):
+            return False
+    return True
