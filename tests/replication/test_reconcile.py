@@ -110,11 +110,14 @@ async def test_why_something_is_missing_is_said_and_recent_writes_are_left_to_th
     begun_us = time.time_ns() // 1000
     await us.ask("PUT", "aaa", "recent", b"x")
     report = await reconcile(*await sides(pair), repair=False, until_us=begun_us)
+    assert (report.missing, report.recent) == (1, 2)
+    report = await reconcile(*await sides(pair), repair=False, until_us=begun_us + module.ON_ITS_WAY_US)
     assert {each.key: each.why for each in report.shown} == {
         "before": "no rule led there when it was written",
         "logged": "on its way, says its region's log",
     }
-    assert (report.missing, report.recent) == (2, 1)
+    report = await reconcile(*await sides(pair), repair=True, until_us=begun_us)
+    assert (report.repaired, report.recent) == (2, 1)
 
 
 async def test_what_had_arrived_is_struck_off_the_log_and_its_status_is_true(pair: Any) -> None:

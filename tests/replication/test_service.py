@@ -42,7 +42,7 @@ async def test_status_metrics_and_retry(pair: Any) -> None:
     assert found.pop("lag_ms_p99") >= lag > 0
     assert found == {
         "from": US, "to": EU, "bucket": "aaa", "destination": "bbb", "pending": 0, "pending_bytes": 0,
-        "oldest_s": None, "failed": 0, "copied": 1, "obstacle": None,
+        "oldest_s": None, "failed": 0, "copied": 1, "obstacle": None, "clock_ahead_s": None,
     }  # fmt: skip
     await pair.stop_copying()
     await us.ask("PUT", "aaa", "k", b"12345")

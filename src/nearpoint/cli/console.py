@@ -46,6 +46,12 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2) + "\n")
 
 
+def print_line(value: Any) -> None:
+    """One of many values on standard output: JSON on a line of its own, at once."""
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
 def table(*columns: str, title: str | None = None) -> Table:
     """An empty table in the house's style. A column that starts with `>` is aligned to the right."""
     made = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, pad_edge=False, header_style="bold")

@@ -297,7 +297,8 @@ def _drain(members: Members, region: str, bucket: str) -> None:
         members.dial(bucket, 0)
         step(f"No new request goes to {region}.")
     members.wait("Multipart uploads under way", lambda: _uploads(members, region, bucket))
-    members.wait(f"Writes that {bucket} took", lambda: members.owed(by=bucket))
+    begun = time.time()
+    members.wait(f"Writes that {bucket} took", lambda: members.owed(by=bucket, before=begun))
     found = members.compare(bucket, f"drain-{bucket}")
     step(f"{found['keys']:,} keys compared, {found['repaired']:,} versions were missing somewhere and are there now.")
 
@@ -331,7 +332,8 @@ def remove(*, data: Path, access_point: str, region: str, abort_uploads: bool, t
         for each_region, each in others.items():
             _lead_no_more(members, each_region, each, bucket)
         members.take_out(region)
-        members.wait(f"Writes that {bucket} took", lambda: members.owed(by=bucket))
+        gone = time.time()
+        members.wait(f"Writes that {bucket} took", lambda: members.owed(by=bucket, before=gone))
     if as_json:
         print_json({"access_point": members.name, "members": list(members.by_region.values())})
         return

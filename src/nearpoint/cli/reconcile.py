@@ -109,12 +109,12 @@ class Watched:
 
     def note(self, progress: Progress) -> None:
         """Take in how far it is."""
+        if self._keys_before is None:
+            self._keys_before = sum(each.keys for _, _, each in progress.reports)
         if progress.current is None:
             return
         report = progress.report_of(progress.current)
         assert report is not None
-        if self._keys_before is None:
-            self._keys_before = sum(each.keys for _, _, each in progress.reports)
         if self._live is None and time.monotonic() - self._said_s < LINE_EVERY_S:
             return
         self._said_s = time.monotonic()
@@ -155,6 +155,6 @@ def _show(done: Progress, *, check: bool) -> None:
             differing.add_row(*map(escape, cells))
         results.print(differing)
     if any(report.recent for _, _, report in done.reports):
-        notes.print("Recent ones were written while this ran: the log brings them.")
+        notes.print("Recent ones were written just now: the log brings them.")
     if check and shown:
         notes.print("`nearpoint reconcile` brings each bucket what it lacks.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 
-from nearpoint.cli.console import CommandError, Exit, notes, print_json, results, table
+from nearpoint.cli.console import CommandError, Exit, notes, print_json, print_line, results, table
 from nearpoint.cli.target import clients_at
 from nearpoint.cli.world_client import WorldClient
 
 SOCKET = "replication"
 WATCH_S = 1.0
+PACE_LOOKS = 6  # a rate is that of the last so many looks
 _BUCKET_ARN = "arn:aws:s3:::"
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 
@@ -104,15 +106,57 @@ def status(*, data: Path, watch: bool, as_json: bool) -> None:
     """What is pending between which buckets, how long copies take, what was given up and why."""
     client = WorldClient(data)
     answer = client.ask("GET", "/status", port=SOCKET)
-    if as_json:
-        print_json(answer)
-    elif not watch:
-        results.print(_shown(answer))
-    else:
-        with Live(_shown(answer), console=results, auto_refresh=False) as live:
-            while True:
-                time.sleep(WATCH_S)
-                live.update(_shown(client.ask("GET", "/status", port=SOCKET)), refresh=True)
+    if not watch:
+        if as_json:
+            print_json(answer)
+        else:
+            results.print(_shown(answer))
+        return
+    pace = Pace()
+    with Live(_shown(answer), console=results, auto_refresh=False) if not as_json else nullcontext() as live:
+        while True:
+            pace.see(answer, time.monotonic())
+            if live is None:
+                print_line(answer)
+            else:
+                live.update(_shown(answer, pace), refresh=True)
+            time.sleep(WATCH_S)
+            try:
+                answer = client.ask("GET", "/status", port=SOCKET)
+            except CommandError as error:  # its process is being started again
+                notes.print(str(error), markup=False)
+
+
+class Pace:
+    """How many copies a second each pair makes, of late."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[str, str], list[tuple[float, int]]] = {}
+
+    def see(self, answer: Mapping[str, Any], now_s: float) -> None:
+        """Take down how many there have been."""
+        for pair in answer["pairs"]:
+            seen = self._seen.setdefault((pair["bucket"], pair["destination"]), [])
+            if seen and pair["copied"] < seen[-1][1]:  # the copier began anew
+                seen.clear()
+            seen.append((now_s, pair["copied"]))
+            del seen[:-PACE_LOOKS]
+
+    def rate(self, pair: Mapping[str, Any]) -> float | None:
+        """Copies a second; None before it has been looked at twice."""
+        seen = self._seen.get((pair["bucket"], pair["destination"]), [])
+        if len(seen) < 2:
+            return None
+        return (seen[-1][1] - seen[0][1]) / max(0.001, seen[-1][0] - seen[0][0])
+
+
+def _paced(pair: Mapping[str, Any], pace: Pace | None) -> tuple[str, str]:
+    """The rate, and how long the rest takes at that rate."""
+    rate = None if pace is None else pace.rate(pair)
+    if rate is None:
+        return "", ""
+    left = _span(pair["pending"] / rate) if rate and pair["pending"] else ""
+    return f"{rate:,.0f}/s", left
 
 
 def schedule(*, data: Path, every: str | None, as_json: bool) -> None:
@@ -177,8 +221,9 @@ def _span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _shown(answer: Mapping[str, Any]) -> Group:
-    rows = table("from", "to", ">pending", ">bytes", ">oldest", ">lag p50", ">p99", ">copied", ">failed", "")
+def _shown(answer: Mapping[str, Any], pace: Pace | None = None) -> Group:
+    watched = (">rate", ">left") if pace is not None else ()
+    rows = table("from", "to", ">pending", ">bytes", ">oldest", ">lag p50", ">p99", ">copied", *watched, ">failed", "")
     for pair in answer["pairs"]:
         rows.add_row(
             f"{pair['bucket']} ({pair['from']})",
@@ -189,8 +234,9 @@ def _shown(answer: Mapping[str, Any]) -> Group:
             _ms(pair["lag_ms_p50"]),
             _ms(pair["lag_ms_p99"]),
             str(pair["copied"]),
+            *(_paced(pair, pace) if pace is not None else ()),
             f"[red]{pair['failed']}[/]" if pair["failed"] else _count(pair["failed"]),
-            f"[yellow]{pair['obstacle']}[/]" if pair["obstacle"] else "",
+            f"[yellow]{escape(_remark(pair))}[/]",
         )
     shown: list[Any] = [rows]
     if not answer["pairs"]:
@@ -203,6 +249,14 @@ def _shown(answer: Mapping[str, Any]) -> Group:
     shown += [f"[yellow]The log of {region} cannot be read: {why}[/]" for region, why in answer["unreachable"].items()]
     shown += [f"[dim]{line}[/]" for line in _of_sweeps(answer["reconcile"])]
     return Group(*shown)
+
+
+def _remark(pair: Mapping[str, Any]) -> str:
+    if pair["obstacle"]:
+        return str(pair["obstacle"])
+    if pair["clock_ahead_s"]:
+        return f"the clock of {pair['from']} is {pair['clock_ahead_s']:.0f} s ahead: set it"
+    return ""
 
 
 def retry(*, data: Path, as_json: bool) -> None:

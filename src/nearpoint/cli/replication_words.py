@@ -58,7 +58,9 @@ def replication_enable(
 )
 def replication_status(
     data: Data = DATA,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, until Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on, until Ctrl-C; with --json a line a second.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what is pending between which buckets, how long copies take, and what was given up and why."""

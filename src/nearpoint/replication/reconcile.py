@@ -19,6 +19,7 @@ from nearpoint.replication.window import BATCH_BYTES_MAX, BATCH_ROWS_MAX, Row
 
 PAGE_ROWS = 2000
 SHOWN_MAX = 100
+ON_ITS_WAY_US = 60_000_000
 _OWED = frozenset({"PENDING", "FAILED"})
 _COUNTED = (
     "keys", "versions", "missing", "amended", "recent", "repaired", "refused", "restated", "last_key",
@@ -64,8 +65,8 @@ class Difference:
 class Report:
     """How it went. `last_key` is the last key that was dealt with as a whole.
 
-    `recent`: differences of versions that were written since the start, which are not looked into. `restated`: versions
-    that had arrived while their log said otherwise.
+    `recent`: differences that are not looked into, of versions written since the start or just on their way.
+    `restated`: versions that had arrived while their log said otherwise.
     """
 
     keys: int = 0
@@ -207,7 +208,8 @@ class _Work:
 
     def _note(self, way: int, key: str, version: Version, what: str) -> None:
         report, (source, target) = self._report, self._ways[way]
-        if self._until_us is not None and max(version.stamp.time_us, version.amended[0]) > self._until_us:
+        changed_us = max(version.stamp.time_us, version.amended[0])
+        if self._until_us is not None and changed_us > self._left_to_the_log(version):
             report.recent += 1
             return
         if what == "missing":
@@ -220,6 +222,12 @@ class _Work:
             report.shown.append(found)
         if self._repair:
             self._waiting[way].append((found, version))
+
+    def _left_to_the_log(self, version: Version) -> int:
+        """The time after which a version is not looked into. Whoever only looks gives what is on its way a minute."""
+        assert self._until_us is not None
+        grace_us = ON_ITS_WAY_US if version.status == "PENDING" and not self._repair else 0
+        return self._until_us - grace_us
 
     async def finish(self, key: str) -> None:
         """Repair what is left, so that everything up to the key has been dealt with."""

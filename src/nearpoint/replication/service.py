@@ -19,12 +19,14 @@ from typing import Any
 
 import orjson
 
+from nearpoint.regions.version import AHEAD_ALARM_US
 from nearpoint.replication.copier import Copier, Lane
 from nearpoint.replication.peer import Peer, RefusedError, UnavailableError
 from nearpoint.replication.repair import Repairer
 from nearpoint.wire.message import BodyTooLargeError, Headers, Request, Response, read_all
 
 BODY_BYTES_MAX = 4096
+ALARM_S = AHEAD_ALARM_US / 1e6
 
 _METRICS = (
     ("pending", "nearpoint_replication_operations_pending", "gauge", "Writes that a destination does not have yet."),
@@ -36,6 +38,12 @@ _METRICS = (
         "Writes that were given up, until they are retried.",
     ),
     ("copied", "nearpoint_replication_operations_total", "counter", "Writes that arrived since the copier started."),
+    (
+        "clock_ahead_s",
+        "nearpoint_replication_clock_ahead_seconds",
+        "gauge",
+        "How far the source's clock is ahead, where that is more than it may be.",
+    ),
     ("oldest_s", "nearpoint_replication_oldest_pending_seconds", "gauge", "Age of the oldest pending write."),
 )
 # Of the last comparison that repairs.
@@ -149,6 +157,7 @@ def _pair(
         "lag_ms_p50": _rounded(lane, 50),
         "lag_ms_p99": _rounded(lane, 99),
         "obstacle": lane.obstacle if lane else None,
+        "clock_ahead_s": round(lane.ahead_s, 1) if lane and lane.ahead_s > ALARM_S else None,
     }
 
 

@@ -127,6 +127,7 @@ async def sweep(
     found = None if afresh else memory.unfinished(time.time())
     progress = found or Progress(repair=repair, cause=cause, started_at=time.time())
     saved_s = turn_s = time.monotonic()
+    on_progress(progress)
 
     async def note(_: Report) -> None:
         nonlocal saved_s, turn_s
