@@ -6,6 +6,7 @@ Tests here share them by running in one worker: `pytestmark = pytest.mark.xdist_
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import random
@@ -297,8 +298,22 @@ def make_settings() -> Any:
 def front(
     tmp_path_factory: pytest.TempPathFactory, near: RealStore, far: RealStore, weed: RealStore, rclone: RealStore
 ) -> Iterator[Front]:
-    """An access point over each store by itself, and one (`both`) over the embedded ones; two workers."""
-    text = settings_text({"embedded": [near], "weeds": [weed], "clones": [rclone], "both": [near, far]})
+    """An access point over each store by itself, and one (`both`) over the embedded ones; two workers.
+
+    Buckets that keep versions and can lock them stand behind `embeddedlocked` and `weedslocked`.
+    """
+    locked = [dataclasses.replace(store, bucket=f"{store.bucket}-locked") for store in (near, weed)]
+    for store in locked:
+        place = (
+            {"CreateBucketConfiguration": {"LocationConstraint": store.region}} if store.region == "eu-west-1" else {}
+        )
+        store.client().create_bucket(Bucket=store.bucket, ObjectLockEnabledForBucket=True, **place)
+    text = settings_text(
+        {
+            "embedded": [near], "weeds": [weed], "clones": [rclone], "both": [near, far],
+            "embeddedlocked": [locked[0]], "weedslocked": [locked[1]],
+        }
+    )  # fmt: skip
     with running_front(tmp_path_factory.mktemp("front"), text, "--workers", "2") as made:
         yield made
 

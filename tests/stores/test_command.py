@@ -133,7 +133,7 @@ def test_health_and_what_is_known(front: Any) -> None:
     assert front.admin_get("/-/ready") == (200, {"ready": True, "blocks": []})
     routes = front.admin_get("/-/routes")[1]
     assert {row["region"] for row in routes["access_points"]["both.mrap"]["routes"]} == {"eu-west-1", "us-east-1"}
-    _until(lambda: len(front.admin_get("/-/capabilities")[1]) == 4)
+    _until(lambda: len(front.admin_get("/-/capabilities")[1]) == 6)
     assert {one["access"] for one in front.admin_get("/-/capabilities")[1]} == {"read-write"}
     assert front.admin_get("/-/none")[0] == 404
 
