@@ -258,6 +258,34 @@ async def test_rules_of_a_stack_are_put_changed_and_taken_away(world: Any, call:
         await call(s3.get_bucket_replication, Bucket="here")
 
 
+async def test_a_template_makes_a_bucket_and_its_replica_and_takes_both_away(
+    world: Any, call: Any, stacks: Any
+) -> None:
+    versions = {"VersioningConfiguration": ON}
+    there = {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": "beside", **versions}}
+    destination = {"Bucket": {"Fn::GetAtt": ["There", "Arn"]}}
+    here = {
+        "Type": "AWS::S3::Bucket",
+        "Properties": {
+            "BucketName": "here",
+            **versions,
+            "ReplicationConfiguration": {"Role": ROLE, "Rules": [rule(Destination=destination)]},
+        },
+    }
+    resources = {"Here": here, "There": there}
+    assert await stacks(json.dumps({"Resources": resources})) == ("CREATE_COMPLETE", [])
+    s3 = world.client("s3")
+    put = await call(s3.put_object, Bucket="here", Key="k", Body=b"x")
+    head = await call(s3.head_object, Bucket="here", Key="k")
+    assert (head["ReplicationStatus"], head["VersionId"]) == ("PENDING", put["VersionId"])
+    del here["Properties"]["ReplicationConfiguration"], here["Properties"]["VersioningConfiguration"]  # type: ignore[attr-defined]
+    assert await stacks(json.dumps({"Resources": {"Here": here}})) == ("UPDATE_COMPLETE", [])
+    found = await call(s3.get_bucket_versioning, Bucket="here")
+    assert found.get("Status") == "Suspended"
+    with pytest.raises(ClientError, match="404"):
+        await call(s3.head_bucket, Bucket="beside")
+
+
 @pytest.mark.parametrize(
     ("wrong", "path"),
     [

@@ -205,6 +205,19 @@ async def test_a_sweep_that_was_interrupted_is_gone_on_with(pair: Any, tmp_path:
         pass
 
 
+async def test_a_bucket_that_is_gone_keeps_no_other_pair_from_being_compared(regions: Any, tmp_path: Any) -> None:
+    await regions.start(US, EU)
+    for region, name in ((US, "aaa"), (EU, "bbb"), (EU, "ccc")):
+        await regions[region].make(name)
+    await regions[US].replicate("aaa", "bbb", "ccc")
+    await regions[US].ask("PUT", "aaa", "k", b"x")
+    assert (await regions[EU].ask("DELETE", "bbb")).status == 204
+    peers = {region: regions[region].peer for region in (US, EU)}
+    done = await sweep(peers, Memory(tmp_path, repair=True), repair=True, cause="test")
+    assert done.left_out == [("aaa", "bbb", "The bucket bbb does not exist.")]
+    assert [(one, two, report.repaired) for one, two, report in done.reports] == [("aaa", "ccc", 1)]
+
+
 async def test_a_remembered_sweep_that_cannot_be_read_begins_anew(tmp_path: Any) -> None:
     memory = Memory(tmp_path, repair=True)
     assert memory.unfinished(0) is None

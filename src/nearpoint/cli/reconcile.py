@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
-from nearpoint.cli.console import CommandError, Exit, notes, print_json, results, table
+from nearpoint.cli.console import CommandError, Exit, complain, notes, print_json, results, table
 from nearpoint.cli.world_client import WorldClient
 from nearpoint.regions.catalog import StoreSpec
 from nearpoint.regions.store import Store
@@ -22,7 +22,7 @@ from nearpoint.replication.reconcile import Report
 from nearpoint.replication.sweep import Memory, Progress, SweepBusyError, only_one, sweep
 from nearpoint.wire.client import Client
 from nearpoint.world.layout import World
-from nearpoint.world.processes import embedded_regions, store_endpoint
+from nearpoint.world.processes import signing_region, store_endpoint
 
 LINE_EVERY_S = 5.0
 
@@ -57,7 +57,9 @@ def command(*, data: Path, check: bool, afresh: bool, as_json: bool) -> int:
         print_json([{"buckets": [one, two]} | asdict(report) for one, two, report in done.reports])
     else:
         _show(done, check=check)
-    left = any(not report.equal if check else report.refused for _, _, report in done.reports)
+    for one, two, why in done.left_out:
+        complain(f"{one} and {two} were not compared: {why}")
+    left = done.left_out or any(not report.equal if check else report.refused for _, _, report in done.reports)
     return int(Exit.FAILED if left else Exit.DONE)
 
 
@@ -72,8 +74,8 @@ async def _sweep(world: World, memory: Memory, *, check: bool, afresh: bool, sho
 
 
 def peers_of(world: World, client: Client) -> dict[str, Peer]:
-    """The regions' stores as this machine reaches them: those that can tell their versions."""
-    return {region: _peer(world, region, client) for region in embedded_regions(world)}
+    """The regions' stores as this machine reaches them."""
+    return {region: _peer(world, region, client) for region in world.regions}
 
 
 def _peer(world: World, region: str, client: Client) -> Peer:
@@ -83,8 +85,7 @@ def _peer(world: World, region: str, client: Client) -> Peer:
         endpoint=store_endpoint(world, world.ports, region),
         access_key_id=access.access_key_id,
         secret_key=access.secret_key,
-        signing_region=region,
-        kind="embedded",
+        signing_region=signing_region(world, region),
     )
     return Peer(Store(spec, client, clock=lambda: datetime.now(UTC)))
 

@@ -194,6 +194,7 @@ def _of_sweeps(answer: Mapping[str, Any]) -> list[str]:
         lines.append(f"Compared all buckets {_ago(last['ended_at'])} ({last['cause']}): {_of_sweep(last)}")
     elif last:
         lines.append(f"A comparison was interrupted: {_of_sweep(last)}")
+    lines += [f"Not compared: {each}" for each in ((running or last or {}).get("left_out") or ())]
     if answer["obstacle"]:
         lines.append(f"The comparison waits: {answer['obstacle']}")
     if answer["every_s"] is None:

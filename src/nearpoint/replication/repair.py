@@ -174,5 +174,6 @@ def summary(progress: Progress) -> dict[str, Any]:
         "ended_at": None if progress.ended_at is None else round(progress.ended_at, 3),
         "pair": None if progress.current is None else list(progress.current),
         "last_key": None if progress.current is None else progress.report_of(progress.current).last_key,  # type: ignore[union-attr]
+        "left_out": [f"{one} and {two}: {why}" for one, two, why in progress.left_out],
         **{name: sum(getattr(report, name) for _, _, report in progress.reports) for name in counts},
     }

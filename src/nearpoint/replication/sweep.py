@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from nearpoint.replication.peer import Peer, RefusedError
+from nearpoint.replication.peer import Peer
 from nearpoint.replication.reconcile import PAGE_ROWS, Report, Side, reconcile
 
 SAVE_EVERY_S = 2.0
@@ -31,7 +31,8 @@ class SweepBusyError(Exception):
 
 class Progress(Struct, kw_only=True):
     """A sweep as it is kept. `reports` are those of pairs that are done and of the one that is under way, by both
-    buckets' names; `current` is the one under way. Times are Unix seconds."""
+    buckets' names; `current` is the one under way; `left_out` are pairs that cannot be compared, and why. Times are
+    Unix seconds."""
 
     repair: bool
     cause: str
@@ -39,6 +40,7 @@ class Progress(Struct, kw_only=True):
     saved_at: float = 0.0
     reports: list[tuple[str, str, Report]] = []
     current: tuple[str, str] | None = None
+    left_out: list[tuple[str, str, str]] = []
     ended_at: float | None = None
 
     def report_of(self, pair: tuple[str, str]) -> Report | None:
@@ -88,23 +90,34 @@ def only_one(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-async def pairs_of(peers: Mapping[str, Peer]) -> list[tuple[Side, Side]]:
-    """Every two buckets that a rule connects, in the order of their names. Raises UnavailableError, RefusedError."""
+async def pairs_of(peers: Mapping[str, Peer]) -> tuple[list[tuple[Side, Side]], list[tuple[str, str, str]]]:
+    """Every two buckets that a rule connects, in the order of their names; and those of which one is not there, with
+    the reason. Raises UnavailableError, RefusedError."""
     sides: dict[str, Side] = {}
     for peer in peers.values():
         for bucket, rules in (await peer.rules()).items():
             sides[bucket] = Side(peer=peer, bucket=bucket, rules=rules)
     names = sorted({tuple(sorted((name, rule.destination))) for name, side in sides.items() for rule in side.rules})
+    gone: set[str] = set()
     for name in {name for pair in names for name in pair} - sides.keys():
-        sides[name] = Side(peer=await _whose(peers, name), bucket=name, rules=())
-    return [(sides[one], sides[two]) for one, two in names]
+        peer = await _whose(peers, name)
+        if peer is None:
+            gone.add(name)
+        else:
+            sides[name] = Side(peer=peer, bucket=name, rules=())
+    left_out = [
+        (one, two, f"The bucket {one if one in gone else two} does not exist.")
+        for one, two in names
+        if gone & {one, two}
+    ]
+    return [(sides[one], sides[two]) for one, two in names if not gone & {one, two}], left_out
 
 
-async def _whose(peers: Mapping[str, Peer], bucket: str) -> Peer:
+async def _whose(peers: Mapping[str, Peer], bucket: str) -> Peer | None:
     for peer in peers.values():
         if await peer.has_bucket(bucket):
             return peer
-    raise RefusedError("NoSuchBucket", f"The destination bucket {bucket} does not exist.")
+    return None
 
 
 async def sweep(
@@ -140,7 +153,8 @@ async def sweep(
         turn_s = time.monotonic()
 
     try:
-        for one, two in await pairs_of(peers):
+        pairs, progress.left_out = await pairs_of(peers)
+        for one, two in pairs:
             pair = (one.bucket, two.bucket)
             if about is not None and not set(pair) & set(about):
                 continue
