@@ -100,11 +100,11 @@ async def pairs_of(peers: Mapping[str, Peer]) -> tuple[list[tuple[Side, Side]], 
     names = sorted({tuple(sorted((name, rule.destination))) for name, side in sides.items() for rule in side.rules})
     gone: set[str] = set()
     for name in {name for pair in names for name in pair} - sides.keys():
-        peer = await _whose(peers, name)
-        if peer is None:
+        owner = await _whose(peers, name)
+        if owner is None:
             gone.add(name)
         else:
-            sides[name] = Side(peer=peer, bucket=name, rules=())
+            sides[name] = Side(peer=owner, bucket=name, rules=())
     left_out = [
         (one, two, f"The bucket {one if one in gone else two} does not exist.")
         for one, two in names
