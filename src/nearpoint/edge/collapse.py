@@ -15,11 +15,15 @@ from nearpoint.edge.visit import Answer, Trouble
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
-    """A whole answer, in the cache or as good as: everybody of its variant may have it while it is fresh."""
+    """A whole answer, in the cache or as good as: everybody of its variant may have it while it is fresh.
+
+    `why`: the reason that it is not in the cache after all.
+    """
 
     entry: Entry
     result: str
     note: str
+    why: Why | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

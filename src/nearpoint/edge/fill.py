@@ -41,6 +41,7 @@ class Fill:
         self.length = body.length
         self.failed: Exception | None = None
         self.whole = True  # still kept from the first byte on
+        self.crowded = False  # not kept because all fills together held too much
         self._body = body
         self._limit_bytes = limit_bytes
         self._memory = memory
@@ -62,8 +63,10 @@ class Fill:
                 self._size += len(chunk)
                 self._chunks.append(chunk)
                 self._window += len(chunk)
-                if self.whole and (self._size > self._limit_bytes or not self._memory.take(len(chunk))):
+                if self.whole and self._size > self._limit_bytes:
                     self.whole = False
+                elif self.whole and not self._memory.take(len(chunk)):
+                    self.whole, self.crowded = False, True
                 elif self.whole:
                     self._reserved += len(chunk)
                 self._wake()

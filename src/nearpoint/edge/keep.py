@@ -108,8 +108,10 @@ class Keeper:
                 data = await fill.run()
                 if data is not None:
                     self._tiers.put(self._entry(reply, verdict, self._tiers.hold(data)))
-                elif not fill.whole:
-                    why = Why.TOO_LARGE
+                elif fill.whole:
+                    why = Why.INCOMPLETE
+                else:
+                    why = Why.BODY_LIMIT if fill.crowded else Why.TOO_LARGE
             finally:
                 ended(why)
 
@@ -146,16 +148,20 @@ class Keeper:
         return data
 
     def _stored(self, reply: Reply, verdict: Keep, data: bytes) -> Stored:
-        entry = self._entry(reply, verdict, self._tiers.hold(data))
-        kept = self._tiers.put(entry)
-        return Stored(entry=entry, result=reply.result, note=f"{reply.how}; stored" if kept else reply.how)
+        return self._put(reply, self._entry(reply, verdict, self._tiers.hold(data)))
+
+    def _put(self, reply: Reply, entry: Entry) -> Stored:
+        if self._tiers.put(entry):
+            return Stored(entry=entry, result=reply.result, note=f"{reply.how}; stored")
+        why = Why.INVALIDATED if self._tiers.memory.is_invalidated(entry) else Why.TOO_LARGE
+        return Stored(entry=entry, result=reply.result, note=f"{reply.how}; detail={why.value}", why=why)
 
     def _keep_parts(self, reply: Reply, verdict: Keep, size: int, first: int = 0, last: int | None = None) -> Stored:
         """Cut a body into parts while it arrives, from part `first` to part `last`."""
         entry = self._entry(reply, verdict, self._tiers.parts(size))
-        kept = self._tiers.put(entry)
+        stored = self._put(reply, entry)
         self._filler.begin(entry, reply.response.body, first, last_part(size) if last is None else last)
-        return Stored(entry=entry, result=reply.result, note=f"{reply.how}; stored" if kept else reply.how)
+        return stored
 
     async def _keep_part(self, reply: Reply, verdict: Keep) -> Landing:
         """A part of a body was asked for, and has come: what is kept of it can be completed later."""

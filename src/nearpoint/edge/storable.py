@@ -43,8 +43,6 @@ class Why(Enum):
     BODY_LIMIT = "fill-memory"
     INCOMPLETE = "incomplete"
     INVALIDATED = "invalidated"
-    ENCODING = "transfer-coding"
-    REMEMBERED = "remembered"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +66,13 @@ def decide(
     requested_at: float,
     received_at: float,
     shield_s: float | None = None,
+    strips_cookies: bool = False,
 ) -> Verdict:
     """Whether the answer to a GET may be kept.
 
     `authorized`: the origin was sent an Authorization field that is not in the cache key (RFC 9111 §3.5).
     `shield_s`: how long the origin's shield, which has kept it, would still serve it. Two caches in a row keep an
-    answer no longer than one.
+    answer no longer than one. `strips_cookies`: Set-Cookie is not passed on, so it is in nobody's way.
     """
     custom = errors.get(status)
     if policy.disabled and custom is None:
@@ -104,7 +103,7 @@ def decide(
         return Why.NO_STORE  # a failure that asks not to be kept is believed, so it can't stick
     if authorized and not (control.public or control.s_maxage_s is not None or control.must_revalidate):
         return Why.AUTHORIZATION
-    if "set-cookie" in headers and "set-cookie" not in control.no_cache_fields:
+    if "set-cookie" in headers and not strips_cookies and "set-cookie" not in control.no_cache_fields:
         return Why.SET_COOKIE
     variance = vary_names(headers.get_all("vary"))
     if variance is None:

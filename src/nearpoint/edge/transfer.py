@@ -12,9 +12,9 @@ from typing import Any
 
 import structlog
 
-from nearpoint.edge.answers import passed_fields, result_word
+from nearpoint.edge.answers import passed_fields, passes_cookies, result_word
 from nearpoint.edge.bounds import Bounds
-from nearpoint.edge.collapse import Filling, Flight, Landing, Private
+from nearpoint.edge.collapse import Filling, Flight, Landing, Private, Stored
 from nearpoint.edge.deliver import PartsOf
 from nearpoint.edge.entry import Entry
 from nearpoint.edge.errors import error_page
@@ -27,6 +27,7 @@ from nearpoint.edge.partfill import PartError, PartFiller
 from nearpoint.edge.parts import aligned_range, range_field, read_content_range
 from nearpoint.edge.storable import Keep, Verdict, Why, decide
 from nearpoint.edge.tiers import Tiers
+from nearpoint.edge.unkept import Unkept
 from nearpoint.edge.visit import ERROR, GENERATED, HIT, MISS, Answer, Trouble, Visit, answer_of
 from nearpoint.wire.message import Body, Headers
 
@@ -54,7 +55,7 @@ class Transfer:
         self._bounds = bounds
         self._clock = clock
         self._via = via
-        self._metrics = metrics
+        self._unkept = Unkept(metrics, clock)
         self._remembered: dict[Key, tuple[Why, float]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._filler = PartFiller(tiers, self.spawn)
@@ -109,7 +110,9 @@ class Transfer:
             landing = await self._fly(visit, forwarded, entry)
             if isinstance(landing, Private):
                 self._remember(visit.key, landing.why)
-                self._metrics.not_stored(landing.why.value)
+                self._unkept.note(visit, landing.why)
+            elif isinstance(landing, Stored) and landing.why is not None:
+                self._unkept.note(visit, landing.why)
             elif isinstance(landing, Trouble) and entry is not None:
                 entry.retry_at = self._clock() + self._bounds.stale_retry_s
             return landing
@@ -180,7 +183,9 @@ class Transfer:
 
             def ended(why: Why | None) -> None:
                 if why is not None:
-                    self._remember(visit.key, why)
+                    self._unkept.note(visit, why)
+                    if why is not Why.INCOMPLETE:
+                        self._remember(visit.key, why)
                 self._end(visit.key, flight)
 
             return await self._keeper.keep(reply, verdict, ended)
@@ -229,7 +234,7 @@ class Transfer:
         response = arrived.response
         received_at = self._clock()
         visit.origin_s = received_at - requested_at
-        self._metrics.not_stored(why.value)
+        self._unkept.note(visit, why)
         if remembered and request.method == "GET":
             verdict = _verdict(visit, response.status, response.headers, arrived, requested_at, received_at)
             if isinstance(verdict, Keep) and (response.body.length or 0) <= self._bounds.object_bytes_max:
@@ -305,4 +310,5 @@ def _verdict(visit: Visit, status: int, headers: Headers, arrived: Arrived, *tim
         requested_at=times[0],
         received_at=times[1],
         shield_s=arrived.fresh_s,
+        strips_cookies=not passes_cookies(visit.behavior),
     )

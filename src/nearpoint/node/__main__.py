@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from nearpoint.edge.logspool import LogSpool
-from nearpoint.edge.metrics import EdgeMetrics
+from nearpoint.edge.metrics import WORKER_READY, EdgeMetrics
 from nearpoint.edge.properties import ConfigError
 from nearpoint.edge.viewer import Whereabouts
 from nearpoint.functions.logs import FileLog
@@ -75,9 +75,11 @@ class Node:
             disk_bytes=CACHE_DISK_BYTES // count,
         )
         self.logs = LogSpool(cache_dir / "access-logs", clock=time.time, random_hex=lambda: secrets.token_hex(4))
-        metrics = EdgeMetrics(Registry(cache_dir.parent / "metrics" / f"{config['name']}.metrics"))
-        logged = [region for region, given in config["stores"].items() if given["kind"] == "embedded"]
-        self.behind = KeysBehind(logged, cache_dir.parent / "writes", config["name"], config["others"])
+        registry = Registry(cache_dir.parent / "metrics" / f"{config['name']}.metrics")
+        self.ready = registry.counter(WORKER_READY)
+        self.ready.set(0)
+        metrics = EdgeMetrics(registry)
+        self.behind = KeysBehind(list(config["stores"]), cache_dir.parent / "writes", config["name"], config["others"])
         self.locations = [
             Location(
                 name,
@@ -191,6 +193,7 @@ async def main(child: Child) -> None:
     await _measured(node.locations)
     tasks.append(asyncio.create_task(node.behind.run(node.nearest_stores())))
     garbage.settle()
+    node.ready.set(1)
     child.ready()
 
     async def report() -> None:
@@ -201,6 +204,7 @@ async def main(child: Child) -> None:
     tasks.append(asyncio.create_task(report()))
     stopping = asyncio.create_task(child.stopping.wait())
     done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    node.ready.set(0)
     await asyncio.gather(*(server.drain(DRAIN_S) for server in servers))
     for task in (stopping, *tasks):
         task.cancel()

@@ -11,6 +11,9 @@ from typing import Any
 
 import orjson
 
+from nearpoint.edge.metrics import FAMILIES
+from nearpoint.telemetry.admin import METRICS_TYPE
+from nearpoint.telemetry.metrics import read, render
 from nearpoint.wire.message import BodyTooLargeError, Headers, Request, Response, read_all
 from nearpoint.world.layout import WorldError
 from nearpoint.world.links import FAULTS
@@ -69,6 +72,8 @@ class Admin:
         match request.method, request.path.strip("/").split("/"):
             case "GET", ["status"]:
                 return _json(200, self.status())
+            case "GET", ["metrics"]:
+                return Response(200, Headers([("Content-Type", METRICS_TYPE)]), await asyncio.to_thread(self._metrics))
             case "GET", ["routes"]:
                 return _json(200, self._routes)
             case "PUT", ["faults", region]:
@@ -79,6 +84,10 @@ class Admin:
                 async with self._turning:
                     return await self._heal(region)
         return _json(404, {"error": f"{request.method} {request.path} is not known here."})
+
+    def _metrics(self) -> bytes:
+        """What the edges of all nodes have counted, added up."""
+        return render(read(self._supervisor.layout.metrics), FAMILIES)
 
     def _no_region(self, region: str) -> str:
         return f"No region {region} here: {', '.join(self._supervisor.world.regions)}."

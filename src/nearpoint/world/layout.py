@@ -68,6 +68,7 @@ class Layout:
         self.state = self.data / "state"
         self.packages = self.data / "packages"
         self.cache = self.data / "cache"
+        self.metrics = self.cache / "metrics"
         self.logs = self.data / "logs"
         self.function_logs = self.logs / "functions"
         self.run = self.data / "run"
