@@ -145,3 +145,13 @@ def test_what_is_counted_is_what_is_there(steps: list[tuple[int, int]]) -> None:
         for each in left:
             del items[each.key]  # type: ignore[arg-type]
         assert policy.used_bytes == sum(each.size_bytes for each in items.values()) <= 100
+
+
+def test_removed_items_hold_no_more_than_their_share() -> None:
+    policy = S3Fifo(1_000)
+    for number in range(500):
+        before = Item(number, 100)
+        policy.admit(before)
+        policy.remove(before)
+        assert sum(item.size_bytes for item in (*policy._small, *policy._main)) <= 1_000 * 0.25 + 100
+    assert policy.used_bytes == 0

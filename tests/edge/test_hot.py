@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from typing import Any
 
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 
 from nearpoint.edge.config import standalone_distribution
 from nearpoint.edge.engine import Edge
+from nearpoint.edge.entry import Entry
 from nearpoint.edge.ids import request_ids
 from nearpoint.edge.invalidation import compile_invalidation
+from nearpoint.edge.ready import Ready
 from nearpoint.edge.receive import receive
 from nearpoint.wire.exchange import KnownFields
 from nearpoint.wire.filebody import FileBody
@@ -205,3 +208,32 @@ async def test_pipelined_hits_and_misses_stay_in_order(stage: Any, answer: Any) 
     raw = await stage.raw(lines + b"GET /last HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
     bodies = [part.partition(b"\r\n\r\n")[2] for part in raw.split(b"HTTP/1.1 200 OK\r\n")[1:]]
     assert bodies == [b"/hot", b"/m1", b"/hot", b"/hot", b"/m2", b"/hot", b"/last"]
+
+
+async def test_what_has_left_the_cache_is_gone_without_the_collector(stage: Any, answer: Any) -> None:
+    stage.answer = lambda request: answer(
+        b"a", Cache_Control="max-age=60", Vary="X-Lang" if "v" in request.path else ""
+    )
+    await stage.open()
+    paths = [f"/{kind}{number}" for kind in "pv" for number in range(100)]
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(2):
+            for path in paths:
+                for _ in range(3):
+                    await stage.get(path)
+            stage.edge._hot.clear()  # as a change of behaviors does
+            for _ in range(10):
+                stage.edge._hot.tidy()
+        assert stage.edge.hot_hits == 200 * 3 - 200 * 2 + 200 * 2
+        entries = [each for each in gc.get_objects() if type(each) is Entry]
+        assert len(entries) == 200
+        for entry in entries:
+            stage.edge.cache.drop(entry)
+        del entries, entry
+        stage.edge.cache._policy._small.clear()  # removed ones wait there for their turn
+        stage.edge.cache._policy._main.clear()
+        assert not [each for each in gc.get_objects() if type(each) in (Entry, Ready)]
+    finally:
+        gc.enable()

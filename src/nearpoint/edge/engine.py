@@ -158,6 +158,7 @@ class Edge:
         """From now on look for what other workers have invalidated, and note how much the cache holds."""
         if self.tiers.poll():
             self._hot.clear()
+        self._hot.tidy()
         self.metrics.measure(self.tiers, self.pop)
         self._poll = asyncio.get_running_loop().call_later(POLL_S, self.start)
 

@@ -13,6 +13,7 @@ USES_MAX = 3
 SMALL_SHARE = 0.1
 PROMOTED_ABOVE = 1
 DEAD_MIN = 1024
+DEAD_SHARE = 0.25  # of the capacity: what removed items that still wait for their turn may hold
 
 
 class Item:
@@ -40,6 +41,7 @@ class S3Fifo:
         self._ghosts: OrderedDict[int, int] = OrderedDict()
         self._ghost_bytes = 0
         self._dead = 0  # removed items that are still in a queue
+        self._dead_bytes = 0
 
     @property
     def used_bytes(self) -> int:
@@ -92,10 +94,12 @@ class S3Fifo:
         else:
             self.small_bytes -= item.size_bytes
         self._dead += 1
-        if self._dead > DEAD_MIN and self._dead * 2 > len(self._small) + len(self._main):
+        self._dead_bytes += item.size_bytes
+        crowded = self._dead > DEAD_MIN and self._dead * 2 > len(self._small) + len(self._main)
+        if crowded or self._dead_bytes > self.capacity_bytes * DEAD_SHARE:
             self._small = deque(each for each in self._small if not each.gone)
             self._main = deque(each for each in self._main if not each.gone)
-            self._dead = 0
+            self._dead = self._dead_bytes = 0
 
     def _to_main(self, item: Item) -> None:
         item.in_main = True
@@ -108,6 +112,7 @@ class S3Fifo:
             item = self._small.popleft()
             if item.gone:
                 self._dead -= 1
+                self._dead_bytes -= item.size_bytes
                 return
             self.small_bytes -= item.size_bytes
             if item.uses > PROMOTED_ABOVE:
@@ -118,6 +123,7 @@ class S3Fifo:
             item = self._main.popleft()
             if item.gone:
                 self._dead -= 1
+                self._dead_bytes -= item.size_bytes
                 return
             if item.uses > 0:
                 item.uses -= 1

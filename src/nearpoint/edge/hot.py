@@ -27,6 +27,7 @@ from nearpoint.wire.server import Instant, Peer
 HOT_BYTES_MAX = 1_048_576  # what is larger is sent at the viewer's pace
 PLACES_MAX = 16  # addresses on the wire that lead to one entry
 VARIED_MAX = 64  # combinations of field values under one address
+TIDIED_AT_ONCE = 10_000  # takes about a millisecond
 _MEMO_MAX = 4_096
 
 # What a header field is to the hot path.
@@ -94,6 +95,18 @@ class _Varied:
 Place = dict[bytes, "Ready | _Varied"]
 
 
+class _Tables:
+    """The addresses of one host, a table for each class of Accept-Encoding.
+
+    Answers refer to this, not to the tables: what is to go away must not be part of a cycle.
+    """
+
+    __slots__ = ("places",)
+
+    def __init__(self) -> None:
+        self.places: tuple[Place, Place, Place, Place] = ({}, {}, {}, {})
+
+
 class HotPaths:
     """Every address that leads to a Ready. One for each worker."""
 
@@ -114,8 +127,8 @@ class HotPaths:
         self._pop = pop
         self._log = log
         self._values = values  # of the registry that the counters of `offer` belong to
-        # scheme → host → a table of targets for each class of Accept-Encoding
-        self._hosts: dict[str, dict[bytes, tuple[Place, Place, Place, Place]]] = {"http": {}, "https": {}}
+        self._hosts: dict[str, dict[bytes, _Tables]] = {"http": {}, "https": {}}  # by scheme
+        self._retired: list[dict[bytes, Ready | _Varied]] = []  # tables that lead nowhere any more, being emptied
         self._names = dict(_FIELDS)  # field names as spelled on the wire, learnt as they come
         self._named: set[bytes] = set()
         self._epoch = object()  # another one when what a request led to holds no more
@@ -159,12 +172,15 @@ class HotPaths:
         if tables is None:
             if len(self._hosts[scheme]) >= _MEMO_MAX:
                 return
-            tables = self._hosts[scheme][host] = ({}, {}, {}, {})
-        place = tables[encoding_class(headers.joined("accept-encoding"))]
+            tables = self._hosts[scheme][host] = _Tables()
+        encoding = encoding_class(headers.joined("accept-encoding"))
+        place = tables.places[encoding]
         address = target.encode("latin-1")
         wanted = tuple(sorted({name.encode("latin-1") for name in names} - {b"host", b"accept-encoding"}))
         if not wanted:
-            self._put(place, address, ready)  # type: ignore[arg-type]
+            if place.get(address) is not ready:
+                place[address] = ready
+                ready.places.append((tables, encoding, address, None))
             return
         values: list[bytes | None] = []
         for name in wanted:
@@ -174,38 +190,54 @@ class HotPaths:
             values.append(found[0].encode("latin-1") if found else None)
         varied = place.get(address)
         if not isinstance(varied, _Varied) or varied.names != wanted:
+            if varied is not None or not self._named.issuperset(wanted):
+                self._epoch = object()
             varied = place[address] = _Varied(wanted)
             if not self._named.issuperset(wanted):
                 self._named.update(wanted)
-                self._epoch = object()
                 self._names = {**_FIELDS, **{name: _NAMED for name in self._named if name not in _FIELDS}}
-        if len(varied.ready) < VARIED_MAX:
-            self._put(varied.ready, tuple(values), ready)
+        told_apart = tuple(values)
+        if len(varied.ready) < VARIED_MAX and varied.ready.get(told_apart) is not ready:
+            varied.ready[told_apart] = ready
+            ready.places.append((tables, encoding, address, told_apart))
 
     def forget(self, entry: Entry) -> None:
         """An entry has left the cache."""
         ready = entry.hot
         if isinstance(ready, Ready):
             entry.hot = None
-            for place, address in ready.places:
-                if place.get(address) is ready:
+            for tables, encoding, address, told_apart in ready.places:
+                place = tables.places[encoding]
+                found = place.get(address)
+                if found is ready:
                     del place[address]
+                elif isinstance(found, _Varied) and found.ready.get(told_apart) is ready:
+                    del found.ready[told_apart]
+                    if not found.ready:
+                        del place[address]
             ready.end()
 
     def clear(self) -> None:
         """Forget every address: behaviors have changed, or something has been invalidated.
 
-        Takes no longer for a million of them: what is known of each is of another generation from now on.
+        Takes no longer for a million of them: what is known of each is of another generation from now on. The tables
+        are emptied little by little (`tidy`).
         """
         self._epoch = self._generation = object()
         for hosts in self._hosts.values():
+            for tables in hosts.values():
+                self._retired += filter(None, tables.places)
+                tables.places = ({}, {}, {}, {})
             hosts.clear()
 
-    @staticmethod
-    def _put(place: dict[object, Ready], address: object, ready: Ready) -> None:
-        if place.get(address) is not ready:
-            place[address] = ready
-            ready.places.append((place, address))
+    def tidy(self) -> None:
+        """Let go of some of what has been forgotten; to be called again and again."""
+        for _ in range(TIDIED_AT_ONCE):
+            if not self._retired:
+                return
+            self._retired[-1].popitem()
+            if not self._retired[-1]:
+                self._retired.pop()
 
     def _learn(self, name: bytes) -> int:
         low = name.lower()
@@ -222,7 +254,7 @@ class HotPaths:
 
     def _find(
         self,
-        hosts: dict[bytes, tuple[Place, Place, Place, Place]],
+        hosts: dict[bytes, _Tables],
         method: bytes,
         target: bytes,
         headers: list[tuple[bytes, bytes]],
@@ -268,7 +300,7 @@ class HotPaths:
             else:
                 return None
         tables = hosts.get(host)
-        ready = None if tables is None else tables[encoding].get(target)
+        ready = None if tables is None else tables.places[encoding].get(target)
         if ready is None or (
             dated and none_match is None
         ):  # RFC 9110 §13.1.3: beside If-None-Match a date says nothing

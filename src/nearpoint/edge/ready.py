@@ -57,7 +57,7 @@ class Ready:
         self.generation = generation
         self.requests_at, self.bytes_at = counters[0].at, counters[1].at
         self.policy = policy
-        self.places: list[tuple[dict[object, Ready], object]] = []
+        self.places: list[tuple[Any, int, bytes, object]] = []  # what leads here: the paths' own
         self.result = ERROR if entry.status >= 400 and not standalone else HIT
         self._edge = _edge_fields(self.result, pop)
         fields = decode_fields(entry.fields)
