@@ -31,7 +31,7 @@ async def test_status_metrics_and_retry(pair: Any) -> None:
     assert (await ask("GET", "/other"))[0] == 404
     status = json.loads((await ask("GET", "/status"))[1])
     assert status.pop("reconcile")["every_s"] == 86_400
-    assert status == {"pairs": [], "parked": [], "unreachable": {}}
+    assert status == {"pairs": [], "parked": [], "unreachable": {}, "lacks": []}
     assert (await ask("POST", "/schedule", body=b'{"every_s": 1}'))[0] == 400
     assert (await ask("POST", "/schedule", body=b"x"))[0] == 400
     assert json.loads((await ask("POST", "/schedule", body=b'{"every_s": 3600}'))[1])["every_s"] == 3600

@@ -247,6 +247,10 @@ def _shown(answer: Mapping[str, Any], pace: Pace | None = None) -> Group:
         for each in answer["parked"]:
             given_up.add_row(f"{each['bucket']}/{each['key']}", each["version"], each["destination"], each["reason"])
         shown.append(given_up)
+    shown += [
+        f"[yellow]{each['bucket']} ({each['region']}) lacks {each['lacks']}: {each['so']}.[/]"
+        for each in answer.get("lacks", ())
+    ]
     shown += [f"[yellow]The log of {region} cannot be read: {why}[/]" for region, why in answer["unreachable"].items()]
     shown += [f"[dim]{line}[/]" for line in _of_sweeps(answer["reconcile"])]
     return Group(*shown)

@@ -145,7 +145,7 @@ class Internal:
         """What is pending, then what is added and what has arrived (`bucket.feed`), as it is seen twice a second."""
         told: dict[Pair, dict[int, str] | None] = {}
         while True:
-            last = self._log.last
+            last, told_to = self._log.last, self._log.told_to
             lines: list[bytes] = []
             for pair in {*told, *self._pairs()}:
                 now = await self._keys(pair)
@@ -153,7 +153,7 @@ class Internal:
                 told[pair] = now
             for pair in [pair for pair, keys in told.items() if keys == {}]:
                 del told[pair]
-            yield b"".join([*lines, orjson.dumps(("at", last)) + b"\n", b"[]\n"])
+            yield b"".join([*lines, orjson.dumps(("at", told_to)) + b"\n", b"[]\n"])
             await self._log.grows(last, BEAT_S if not told else 0.1)
             if self._log.is_closing:
                 return

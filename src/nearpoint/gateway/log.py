@@ -66,6 +66,7 @@ class JetStreamLog:
         self._count_to = 0
         self._removed_uncounted: set[int] = set()
         self._closing = False
+        self._open: set[int] = set()
         self.counted = asyncio.Event()
         self.tallies: dict[Pair, Tally] = {}
         self.last = 0
@@ -101,10 +102,13 @@ class JetStreamLog:
         self.counted.set()
 
     async def begin(self, intent: Intent) -> int:
-        return await self._append(f"{self._prefix}.intent", self._encode(intent))
+        number = await self._append(f"{self._prefix}.intent", self._encode(intent))
+        self._open.add(number)
+        return number
 
     async def end(self, number: int, entries: list[Entry]) -> None:
         await asyncio.gather(*(self._owe(entry) for entry in entries))
+        self._open.discard(number)
         await self._delete(number)
 
     async def open(self) -> list[tuple[int, Intent]]:
@@ -117,6 +121,7 @@ class JetStreamLog:
                 after = sequence
                 try:
                     found.append((sequence, decode(data)))
+                    self._open.add(sequence)
                 except msgspec.MsgspecError as error:
                     await self._set_aside(sequence, error)
             if len(page) < PAGE_ROWS:
@@ -200,6 +205,11 @@ class JetStreamLog:
                     await self._grown.wait()
         except TimeoutError:
             pass
+
+    @property
+    def told_to(self) -> int:
+        """Up to which number everything that is owed is in the log: nothing that was begun before is still open."""
+        return min(self.last, min(self._open, default=self.last + 1) - 1)
 
     @property
     def is_closing(self) -> bool:

@@ -363,6 +363,14 @@ class Replicas:
             return await self.history(bucket, last, limit)
         return {"rows": [each for each in rows if each is not None], "more": more, "newest_only": True}
 
+    async def _status(self, bucket: str, key: str, known: Known) -> str:
+        """The region's own word on whether it has arrived elsewhere."""
+        if known.role == "replica":
+            return "REPLICA"
+        if known.role not in ("logged", "upload"):
+            return ""
+        return await self._writes.standing(bucket, key) or "COMPLETED"
+
     async def _row(self, bucket: str, key: str, deleted: str) -> list[Any] | None:
         origin = self._origin
         seen = await origin.look(bucket, key)
@@ -387,7 +395,7 @@ class Replicas:
         amended_us, amended_in = known.amended
         return [
             key, known.version, known.stamp.time_us, known.stamp.region, known.stamp.etag, amended_us, amended_in,
-            size, int(known.etag is None), tags,
+            size, int(known.etag is None), tags, await self._status(bucket, key, known),
         ]  # fmt: skip
 
 

@@ -32,6 +32,7 @@ from nearpoint.wire.message import Headers, Response
 
 log = structlog.get_logger("nearpoint.gateway")
 
+LOGGED_HEADER = "x-nearpoint-logged"  # to access points, as the embedded store says it (`bucket.server`)
 UNSURE_S = 5.0  # after which a store has done what it was asked to, or will not any more
 AGAIN_S = 0.5
 LANDED_MAX = 100
@@ -176,6 +177,8 @@ class Writes:
             self._spawn(self._end_later(number, intent))
             return response
         self._spawn(self._end(number, intent))
+        if intent.destinations:
+            response.headers.set(LOGGED_HEADER, f"{number};{','.join(intent.destinations)}")
         return response
 
     async def _mark(self, intent: Intent, known: Known, response: Response) -> Stamp | None:

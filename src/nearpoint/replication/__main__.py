@@ -1,9 +1,8 @@
 """`python -m nearpoint.replication --config FILE`: a copier for each region, in one process.
 
 The file is JSON: `stores` (region: endpoint, access_key_id, secret_key, signing_region), `relays` (for each region, the
-loopback port by which it reaches each region; left out: the endpoints themselves), `copied_regions` (those whose log is
-read: the embedded stores), `token`, `folder` (what sweeps remember), and the socket `http`. It holds secrets: mode
-0600.
+loopback port by which it reaches each region; left out: the endpoints themselves), `token`, `folder` (what sweeps
+remember), and the socket `http`. It holds secrets: mode 0600.
 """
 
 from __future__ import annotations
@@ -47,7 +46,6 @@ def peers_from(location: str, config: dict[str, Any], client: Client) -> dict[st
                     access_key_id=given["access_key_id"],
                     secret_key=given["secret_key"],
                     signing_region=given["signing_region"],
-                    kind="embedded" if region in config["copied_regions"] else "s3",
                 ),
                 client,
                 clock=_now,
@@ -64,7 +62,7 @@ async def main(child: Child) -> None:
     client = Client()
     copiers: dict[str, Copier] = {}
     own: dict[str, Peer] = {}
-    for region in config["copied_regions"]:
+    for region in config["stores"]:
         peers = peers_from(region, config, client)
         copiers[region] = Copier(region, peers)
         own[region] = peers[region]

@@ -1,7 +1,7 @@
 """What the copiers of all regions answer: how replication stands, as JSON and for Prometheus, and to retry.
 
 GET /status   every pair of buckets: pending, lag, failures (`pairs`), what was given up (`parked`), who cannot be
-              asked, and the comparison by itself (`reconcile`)
+              asked, what stores lack (`lacks`), and the comparison by itself (`reconcile`)
 POST /retry   take up what was given up
 POST /schedule  {"every_s": S or null}: compare the buckets so often by itself, or never
 GET /metrics  Prometheus text
@@ -93,6 +93,7 @@ class Service:
         pairs: list[dict[str, Any]] = []
         parked: list[dict[str, Any]] = []
         unreachable: dict[str, str] = {}
+        lacks: list[dict[str, str]] = []
         for region, answer in zip(regions, answers, strict=True):
             lanes = dict(self._copiers[region].lanes)
             known: dict[str, Any] = {"pairs": [], "parked": []}
@@ -107,8 +108,10 @@ class Service:
                 owed = None if region in unreachable else {"pending": 0, "pending_bytes": 0, "failed": 0}
                 pairs.append(_pair(region, bucket, destination, lane, owed, now_us))
             parked += [{"region": region} | each for each in known["parked"]]
+            for bucket, missing in known.get("lacks", {}).items():
+                lacks += [{"region": region, "bucket": bucket, "lacks": what, "so": so} for what, so in missing.items()]
         pairs.sort(key=lambda pair: (pair["bucket"], pair["destination"]))
-        found = {"pairs": pairs, "parked": parked, "unreachable": unreachable}
+        found = {"pairs": pairs, "parked": parked, "unreachable": unreachable, "lacks": lacks}
         return found | {"reconcile": self._repairer.status()}
 
     async def _set_schedule(self, request: Request) -> Response:

@@ -69,6 +69,11 @@ def store_endpoint(world: World, ports: Ports, region: str) -> str:
     return f"http://127.0.0.1:{ports[_store_socket(world, region)]}"
 
 
+def signing_region(world: World, region: str) -> str:
+    """An embedded store knows its own region's name; others are asked as S3 of us-east-1, which most expect."""
+    return region if world.stores[region].endpoint is None else FOREIGN_SIGNING_REGION
+
+
 def nats_url(world: World, ports: Ports) -> str:
     return f"nats://nearpoint:{world.nats_password}@127.0.0.1:{ports['nats']}"
 
@@ -172,8 +177,7 @@ def _stores_config(world: World, ports: Ports) -> dict[str, Any]:
             "endpoint": store_endpoint(world, ports, region),
             "access_key_id": world.stores[region].access_key_id,
             "secret_key": world.stores[region].secret_key,
-            # An embedded store knows its own region's name; others are asked as S3 of us-east-1, which most expect.
-            "signing_region": region if world.stores[region].endpoint is None else FOREIGN_SIGNING_REGION,
+            "signing_region": signing_region(world, region),
             "kind": "embedded" if world.stores[region].endpoint is None else "s3",
         }
         for region in world.regions
@@ -244,7 +248,6 @@ def _replication(layout: Layout, world: World, ports: Ports) -> ProcessSpec:
             "relays": {
                 here: {there: ports[f"relay.{here}.{there}"] for there in world.regions} for here in world.regions
             },
-            "copied_regions": list(world.regions),
             "token": world.admin_token,
             "folder": str(layout.replication),
         },
