@@ -2,7 +2,7 @@
 
     python -m bench [NAME …]
 
-A name is a module of this folder (signing, wire, functions, store, accesspoint, edge, replication, world). Exit code 1
+A name is a module of this folder (signing, wire, functions, store, accesspoint, edge …). Exit code 1
 when a target was missed. A peer that is not installed is named with the way to install it, and its row stays without a
 ratio.
 """
@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ORDER = ("signing", "functions", "wire", "store", "accesspoint", "edge", "replication", "world")
+ORDER = ("signing", "functions", "wire", "store", "accesspoint", "accesspoint_transfer", "edge", "replication", "world")
 
 
 def main(names: list[str]) -> int:
