@@ -145,18 +145,25 @@ def test_there_verified_changed_and_back(world: World, application: Path) -> Non
     assert "no deployment app" in world.run("verify", "--stack", "app", code=1).stderr
 
 
-@pytest.mark.parametrize("after", ["bucket", "CREATE_IN_PROGRESS"])
-def test_an_interrupted_deployment_goes_on(world: World, application: Path, after: str) -> None:
-    stack = f"cut-{after.lower().replace('_', '-')}"
+@pytest.mark.parametrize(
+    ("after", "by"),
+    [("bucket", signal.SIGKILL), ("bucket", signal.SIGINT), ("CREATE_IN_PROGRESS", signal.SIGINT)],
+)
+def test_an_interrupted_deployment_goes_on(world: World, application: Path, after: str, by: signal.Signals) -> None:
+    stack = f"cut-{after[:6].lower()}-{by.name.lower()}"
     command = [*NEARPOINT, "deploy", str(application), *REGIONS, "--stack", stack, "--data", str(world.data)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     assert process.stderr is not None
     for line in process.stderr:
         if after in line:
             break
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(process.pid, by)
+    said = process.stderr.read()
     process.wait()
     process.stderr.close()
+    if by == signal.SIGINT:
+        assert process.returncode == 130
+        assert f"goes on from here; `nearpoint delete --stack {stack}`" in said.splitlines()[-1]
     done = world.json("deploy", application, *REGIONS, "--stack", stack)
     assert done["status"] in ("CREATE_COMPLETE", "UPDATE_COMPLETE")
     assert done["outputs"]["Url"]
@@ -169,7 +176,8 @@ def test_a_stack_that_fails_says_why_and_how_to_go_on(world: World, application:
     text = path.read_text()
     path.write_text(text.replace("MemorySize: 128", "MemorySize: 64"))
     failed = world.run("deploy", application, *REGIONS, "--stack", "fails", code=1)
-    assert "Signer (AWS::Lambda::Function)" in failed.stderr.splitlines()[-1]
+    line = text.splitlines().index("  Signer:") + 1
+    assert f"{path}:{line}: Signer (AWS::Lambda::Function): Value of" in failed.stderr.splitlines()[-1]
     path.write_text(text)
     again = world.run("deploy", application, *REGIONS, "--stack", "fails", code=1)
     assert "ROLLBACK_COMPLETE. Remove it with `nearpoint delete --stack fails`" in again.stderr

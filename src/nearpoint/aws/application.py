@@ -50,11 +50,13 @@ class FunctionPlace:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Application:
-    """`defaults` has every declared parameter: its default, or None. `bound_to` are resources that CloudFormation can
-    only make in the region of the bucket that a parameter names, as (logical id, parameter)."""
+    """`lines` are where the resources stand, by logical id. `defaults` has every declared parameter: its default, or
+    None. `bound_to` are resources that CloudFormation can only make in the region of the bucket that a
+    parameter names, as (logical id, parameter)."""
 
     path: Path
     text: str
+    lines: Mapping[str, int]
     defaults: Mapping[str, str | None]
     data_buckets: tuple[str, ...]
     functions: tuple[FunctionPlace, ...]
@@ -63,6 +65,11 @@ class Application:
     bound_to: tuple[tuple[str, str], ...]
     makes_named_roles: bool
     makes_roles: bool
+
+    def place_of(self, logical_id: str) -> str:
+        """Where a resource stands, as `template.yaml:57`; empty where that is not known."""
+        line = self.lines.get(logical_id)
+        return "" if line is None else f"{self.path}:{line}"
 
     @property
     def capabilities(self) -> list[str]:
@@ -77,7 +84,8 @@ def load(path: Path) -> Application:
     path = path / "template.yaml" if path.is_dir() else path
     try:
         text = path.read_text("utf-8")
-        document = read(text).value
+        parsed = read(text)
+        document = parsed.value
     except OSError as error:
         raise DeployError(f"The template {path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
@@ -93,6 +101,11 @@ def load(path: Path) -> Application:
     application = Application(
         path=path,
         text=text,
+        lines={
+            str(where[1]): line
+            for where, line in parsed.lines.items()
+            if where[:1] == ("Resources",) and len(where) == 2
+        },
         defaults={
             name: None if "Default" not in each else str(each["Default"])
             for name, each in declared.items()

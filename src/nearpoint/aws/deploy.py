@@ -132,7 +132,7 @@ def deploy(clients: Clients, request: Request, reporter: Reporter) -> Deployed:
         reporter.step("the stack is as the template says")
     else:
         _agree(stack, change_set, reporter, ask=clients.target == "aws")
-        stack.execute(change_set, reporter.event)
+        stack.execute(change_set, reporter.event, application.place_of)
     outputs = stack.outputs()
     if ROLE_OUTPUT in outputs and len(data) > 1:
         reporter.step("replication between the buckets")

@@ -231,8 +231,11 @@ class Stack:
             if stack is not None and stack["StackStatus"] == REVIEW:
                 self._call("delete_stack", StackName=self.name)
 
-    def execute(self, change_set: ChangeSet, listener: Listener) -> dict[str, Any]:
-        """Carry it out and follow it to its end. Raises DeployError with the first failure."""
+    def execute(
+        self, change_set: ChangeSet, listener: Listener, place_of: Callable[[str], str] = lambda logical_id: ""
+    ) -> dict[str, Any]:
+        """Carry it out and follow it to its end. Raises DeployError with the first failure, and where `place_of` says
+        that its resource stands in the template."""
         self.catch_up()
         self._call("execute_change_set", ChangeSetName=change_set.id)
         failures: list[Event] = []
@@ -244,9 +247,13 @@ class Stack:
 
         stack = self.follow(listen)
         if stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-            first = failures[0] if failures else None
-            why = f"{first.logical_id} ({first.type}): {first.reason}" if first else stack.get("StackStatusReason", "")
-            raise DeployError(f"The stack {self.name} ended in {stack['StackStatus']}. {why}")
+            ended = f"The stack {self.name} ended in {stack['StackStatus']}"
+            if not failures:
+                raise DeployError(f"{ended}. {stack.get('StackStatusReason', '')}")
+            first = failures[0]
+            place = place_of(first.logical_id)
+            at = f"{place}: " if place else ""
+            raise DeployError(f"{ended}. First failed: {at}{first.logical_id} ({first.type}): {first.reason}")
         return stack
 
     def delete(self, listener: Listener) -> dict[str, Any]:

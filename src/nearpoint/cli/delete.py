@@ -7,7 +7,7 @@ from pathlib import Path
 from nearpoint.aws.delete import delete
 from nearpoint.cli.console import Exit, notes, print_json
 from nearpoint.cli.progress import Progress
-from nearpoint.cli.target import clients_of, sentences
+from nearpoint.cli.target import clients_of, interruptible, sentences
 
 
 def command(
@@ -25,7 +25,8 @@ def command(
     progress = Progress(yes=yes)
     with sentences():
         clients = clients_of(target, data=data, profile=profile)
-        with progress.live():
+        advice = "What was begun goes on by itself; the same command again goes on from here."
+        with interruptible(advice), progress.live():
             done = delete(clients, stack, progress, keep_buckets=keep_buckets, wait=wait)
     if as_json:
         print_json(done.as_json)

@@ -9,7 +9,7 @@ from nearpoint.aws.application import load
 from nearpoint.aws.deploy import Deployed, Request, deploy
 from nearpoint.cli.console import CommandError, Exit, print_json, results
 from nearpoint.cli.progress import Progress
-from nearpoint.cli.target import clients_of, sentences
+from nearpoint.cli.target import clients_of, interruptible, sentences
 
 STACK_NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")
 
@@ -42,7 +42,13 @@ def command(
                 f"{request.stack!r} is no stack name: letters, digits and hyphens, a letter first.", Exit.USAGE
             )
         progress = Progress(yes=yes or target == "local")
-        with progress.live():
+        advice = (
+            "Nothing was changed."
+            if plan
+            else "What was begun goes on by itself. The same command again goes on from here; "
+            f"`nearpoint delete --stack {request.stack}` removes what is there."
+        )
+        with interruptible(advice), progress.live():
             done = deploy(clients_of(target, data=data, profile=profile), request, progress)
     if as_json:
         print_json(done.as_json)

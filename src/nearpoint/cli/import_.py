@@ -10,7 +10,7 @@ from nearpoint.aws.existing.text import written
 from nearpoint.aws.existing.writing import write
 from nearpoint.cli.console import Exit, notes, print_json
 from nearpoint.cli.progress import Progress
-from nearpoint.cli.target import clients_of, sentences
+from nearpoint.cli.target import clients_of, interruptible, sentences
 
 
 def command(
@@ -26,7 +26,8 @@ def command(
     """Read, write and say what to do next. FAILED where a function's code is missing."""
     progress = Progress(yes=True)
     with sentences():
-        existing = read(clients_of(target, data=data, profile=profile), distribution, access_point, progress.step)
+        with interruptible("Nothing was written."):
+            existing = read(clients_of(target, data=data, profile=profile), distribution, access_point, progress.step)
         composed = compose(existing)
         write(output, written(composed.template), composed.folders)
     missing = [function.name for function in existing.functions if function.files is None]

@@ -39,6 +39,15 @@ def clients_of(target: str, *, data: Path, profile: str | None) -> Clients:
 
 
 @contextmanager
+def interruptible(advice: str) -> Iterator[None]:
+    """Says how to go on after Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise CommandError(f"Interrupted. {advice}", Exit.INTERRUPTED) from None
+
+
+@contextmanager
 def sentences() -> Iterator[None]:
     """Turns what goes wrong on the way to AWS into a line for the user and its exit code."""
     try:

@@ -8,7 +8,7 @@ from nearpoint.aws.verify import verify
 from nearpoint.aws.viewer import Viewer
 from nearpoint.cli.console import Exit, print_json, results, table
 from nearpoint.cli.progress import Progress
-from nearpoint.cli.target import clients_of, sentences
+from nearpoint.cli.target import clients_of, interruptible, sentences
 from nearpoint.cli.world_client import WorldClient
 
 _COLOURS = {"right": "green", "wrong": "red", "unknown": "yellow"}
@@ -20,7 +20,8 @@ def command(*, stack: str, target: str, profile: str | None, failover: bool | No
         clients = clients_of(target, data=data, profile=profile)
         viewers = [Viewer("here")] if target == "aws" else _viewers(data)
         turn = target == "local" if failover is None else failover
-        report = verify(clients, stack, viewers, Progress(yes=True), failover=turn)
+        with interruptible("Its markers are taken away and the dials are as they were; run it again at any time."):
+            report = verify(clients, stack, viewers, Progress(yes=True), failover=turn)
     if as_json:
         print_json(report.as_json)
     else:
