@@ -16,7 +16,6 @@ from nearpoint.edge.engine import Edge
 from nearpoint.edge.entry import Entry
 from nearpoint.edge.ids import request_ids
 from nearpoint.edge.invalidation import compile_invalidation
-from nearpoint.edge.ready import Ready
 from nearpoint.edge.receive import receive
 from nearpoint.wire.exchange import KnownFields
 from nearpoint.wire.filebody import FileBody
@@ -234,6 +233,6 @@ async def test_what_has_left_the_cache_is_gone_without_the_collector(stage: Any,
         del entries, entry
         stage.edge.cache._policy._small.clear()  # removed ones wait there for their turn
         stage.edge.cache._policy._main.clear()
-        assert not [each for each in gc.get_objects() if type(each) in (Entry, Ready)]
+        assert not [each for each in gc.get_objects() if type(each) is Entry]
     finally:
         gc.enable()

@@ -157,6 +157,8 @@ class HotPaths:
             return
         ready = entry.hot
         if not isinstance(ready, Ready) or ready.generation is not self._generation or ready.policy != policy:
+            if isinstance(ready, Ready):
+                ready.end()
             ready = entry.hot = Ready(
                 entry,
                 generation=self._generation,

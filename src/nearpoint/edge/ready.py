@@ -78,7 +78,7 @@ class Ready:
     def renew(self, now: float) -> bool:
         """Bring Age and Cache-Status up to date. False: no longer fresh."""
         entry = self.entry
-        if now >= entry.fresh_until or entry.gone or not self.places:
+        if not self.places or now >= entry.fresh_until or entry.gone:
             return False
         age_s = entry.age_s(now)
         self._moving = b"%bAge: %d\r\nCache-Status: %b; hit; ttl=%d\r\nX-Amz-Cf-Id: " % (
@@ -102,9 +102,11 @@ class Ready:
         return self.made_304
 
     def end(self) -> None:
-        """Nothing leads here any more, and who still knows of it gets nothing."""
+        """Nothing leads here any more; a `Hit` that still knows of it gets nothing and holds nothing."""
         self.places.clear()
         self.until = 0.0
+        self.body = b""
+        self.entry = None  # type: ignore[assignment]  # `renew` says no from now on
 
 
 class Hit:
