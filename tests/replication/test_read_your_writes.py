@@ -32,15 +32,14 @@ class Node:
 
     def __init__(self, regions: Any, near: str, far: str, behind: KeysBehind) -> None:
         self.dials = {US: 100, EU: 100}
+        self.read_fallback = True
         self.node = AccessPointNode(
             f"at {near}", self.snapshot, {name: regions[name].store for name in (US, EU)}, behind=behind
         )
         for region, rtt_ms in ((near, 1.0), (far, 80.0)):
             self.node.fleet.observe_probe(region, Outcome.OK, rtt_ms, 0.0)
-        self._snapshot: Snapshot | None = None
 
     def snapshot(self) -> Snapshot:
-        """The same one, so long as nothing changes."""
         members = (
             Member(bucket="aaa", region=US, dial_percent=self.dials[US]),
             Member(bucket="bbb", region=EU, dial_percent=self.dials[EU]),
@@ -54,7 +53,16 @@ class Node:
                     access_key_id="AKIAROOT", secret_key=ROOT.secret_key, principal_arn="arn:aws:iam::1:root"
                 )
             },
-            access_points={ALIAS: AccessPoint(alias=ALIAS, name="p", account_id="1", created_at=0.0, members=members)},
+            access_points={
+                ALIAS: AccessPoint(
+                    alias=ALIAS,
+                    name="p",
+                    account_id="1",
+                    created_at=0.0,
+                    members=members,
+                    read_fallback=self.read_fallback,
+                )
+            },
         )
 
     async def ask(self, method: str, target: str, body: bytes = b"", **headers: str) -> tuple[Response, bytes]:
@@ -192,6 +200,15 @@ async def test_strong_is_the_newest_that_any_region_has(pair: Any, nodes: tuple[
     assert (await pair[US].ask("PUT", "aaa", "t", tagging, query="tagging")).status == 200
     assert b"<Value>2</Value>" in (await eu.ask("GET", "/t?tagging", **strong))[1]
     assert await eu.read("t", **strong) == (b"x", US), "what hangs on a version counts"
+
+
+async def test_who_wants_it_as_on_aws_reads_what_is_near(pair: Any, nodes: tuple[Node, Node]) -> None:
+    us, eu = nodes
+    await pair[EU].ask("PUT", "bbb", "k", b"old")
+    await us.ask("PUT", "/k", b"new")
+    eu.read_fallback = False
+    assert await eu.read("k") == (b"old", EU)
+    assert (await eu.read("k", x_nearpoint_consistency="strong"))[0] == b"new"
 
 
 async def test_a_region_that_is_dialled_down_is_asked_when_it_matters(pair: Any, nodes: tuple[Node, Node]) -> None:

@@ -177,7 +177,7 @@ class AccessPointNode:
         if strong:
             order = await self._newest.order(call.key or "", routes)
             routes = order.routes
-        elif call.may_be_elsewhere and self._behind.any():
+        elif call.may_be_elsewhere and table.read_fallback and self._behind.any():
             routes = await self._newest.pending(call.key or "", routes)
         incoming = Incoming(
             request=request,

@@ -11,7 +11,7 @@ from nearpoint.cli.world_client import WorldClient
 
 CONTROL = "control.http"
 WORDS = {
-    "read_fallback": "a key that the nearest region has not is looked for in the others before a 404 is given",
+    "read_fallback": "what the nearest region has not (a key, a newer version) is read in the one that has it",
     "hedge_reads": "a second region is asked when the first is slower than it usually is",
     "affinity": "x-nearpoint-prefer-region keeps a client at the region it names",
 }

@@ -83,7 +83,7 @@ class Member(Struct, frozen=True, kw_only=True):
 class AccessPoint(Resource, frozen=True, kw_only=True):
     """A Multi-Region Access Point. `alias` ends in `.mrap`; its ARN ends in the alias.
 
-    What AWS has not: `read_fallback` looks for a key elsewhere before a 404; `hedge_reads` asks a second region when
+    What AWS has not: `read_fallback` reads what is missing or behind elsewhere; `hedge_reads` asks a second region when
     the first is slow; `affinity` lets a client stay at the region it names.
     """
 
