@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ def _allowed(policy: Policy, action: str = "s3:GetObject", resource: str = KEY, 
     request = RequestContext(
         action=action,
         resource=resource,
-        principals=(("AWS", ALICE), ("AWS", "arn:aws:iam::123456789012:root")),
+        principals=(("AWS", ALICE), ("Account", "arn:aws:iam::123456789012:root")),
         conditions={key: (value,) if isinstance(value, str) else value for key, value in values.items()},
     )
     return evaluate([policy], request).allowed
@@ -193,8 +194,6 @@ def test_all_conditions_must_hold() -> None:
         ("*", True),
         ({"AWS": "*"}, True),
         ({"AWS": ALICE}, True),
-        ({"AWS": "123456789012"}, True),
-        ({"AWS": ["arn:aws:iam::123456789012:root"]}, True),
         ({"AWS": "arn:aws:iam::123456789012:user/bob"}, False),
         ({"AWS": "arn:aws:iam::123456789012:user/*"}, False),
         ({"Service": "cloudfront.amazonaws.com"}, False),
@@ -204,6 +203,18 @@ def test_principals(principal: Any, expected: bool) -> None:
     assert _allowed(_policy(_on(Principal=principal), kind="resource")) is expected
     other = {"Effect": "Allow", "Action": "*", "Resource": "*", "NotPrincipal": principal}
     assert _allowed(_policy(other, kind="resource")) is not expected
+
+
+@pytest.mark.parametrize("principal", [{"AWS": "123456789012"}, {"AWS": ["arn:aws:iam::123456789012:root"]}])
+def test_an_account_that_is_let_in_says_itself_who_of_it(principal: Any) -> None:
+    let_in = _policy(_on(Principal=principal), kind="resource")
+    assert not _allowed(let_in)
+    root = RequestContext(action="s3:GetObject", resource=KEY, principals=(("AWS", "arn:aws:iam::123456789012:root"),))
+    assert evaluate([let_in], root).allowed
+    shut_out = {"Effect": "Deny", "Action": "*", "Resource": "*", "Principal": principal}
+    assert not _allowed(_policy(_on(Principal={"AWS": ALICE}), shut_out, kind="resource"))
+    all_but = {"Effect": "Deny", "Action": "*", "Resource": "*", "NotPrincipal": principal}
+    assert _allowed(_policy(_on(Principal={"AWS": ALICE}), all_but, kind="resource"))
 
 
 @pytest.mark.parametrize(
@@ -266,6 +277,81 @@ def test_adding_a_deny_never_allows_more(some, extra, request) -> None:
     before = evaluate([_policy(*some)], request)
     after = evaluate([_policy(*some), _policy({**extra, "Effect": "Deny"})], request)
     assert before.allowed or not after.allowed
+
+
+def _plainly(statement: dict[str, Any], request: RequestContext) -> bool:
+    """Whether a statement speaks of a request, by the letter of the user guide."""
+    action, resource = statement["Action"].lower(), statement["Resource"]
+    (operator, wanted) = next(iter(statement.get("Condition", {"": {}}).items()))
+    condition = True
+    for key, value in wanted.items():
+        given_values = request.conditions.get(key, ())
+        condition = any(fnmatchcase(one, value) if operator == "StringLike" else one == value for one in given_values)
+    return fnmatchcase(request.action.lower(), action) and fnmatchcase(request.resource, resource) and condition
+
+
+@given(st.lists(statements, min_size=1, max_size=6), requests)
+def test_the_verdict_is_that_of_the_user_guide(some, request) -> None:
+    """IAM User Guide, "Policy evaluation logic": a deny that applies, else an allow that applies, else no."""
+    effects = {one["Effect"] for one in some if _plainly(one, request)}
+    verdict = "explicit deny" if "Deny" in effects else "allow" if effects else "default deny"
+    assert evaluate([_policy(*some)], request).verdict == verdict
+    assert evaluate([_policy(one) for one in some], request).verdict == verdict  # however they are spread
+
+
+@given(st.lists(statements, min_size=1, max_size=6), requests)
+def test_taking_an_allow_away_never_allows_more(some, request) -> None:
+    fewer = some[1:] if some[0]["Effect"] == "Allow" else some
+    before = evaluate([_policy(*some)], request)
+    after = evaluate([_policy(*fewer)] if fewer else [], request)
+    assert before.allowed or not after.allowed
+
+
+@given(statements, requests)
+def test_a_negated_element_speaks_of_exactly_the_rest(statement, request) -> None:
+    plain = {**statement, "Effect": "Allow"}
+    plain.pop("Condition", None)
+    for element in ("Action", "Resource"):
+        turned = {name: value for name, value in plain.items() if name != element} | {f"Not{element}": plain[element]}
+        alone = {**plain, "Action": "*", "Resource": "*", element: plain[element]}
+        turned_alone = {**turned, **{other: "*" for other in ("Action", "Resource") if other != element}}
+        assert evaluate([_policy(alone)], request).allowed != evaluate([_policy(turned_alone)], request).allowed
+
+
+@given(statements, requests)
+def test_the_case_of_an_action_says_nothing(statement, request) -> None:
+    upper = {**statement, "Action": statement["Action"].replace("s3:", "S3:").upper()}
+    assert evaluate([_policy(upper)], request).verdict == evaluate([_policy(statement)], request).verdict
+
+
+_TURNED = {
+    "StringEquals": "StringNotEquals", "StringLike": "StringNotLike", "NumericEquals": "NumericNotEquals",
+    "IpAddress": "NotIpAddress", "ArnLike": "ArnNotLike", "DateEquals": "DateNotEquals",
+}  # fmt: skip
+_VALUES = {
+    "StringEquals": st.sampled_from(["a", "b", ""]),
+    "StringLike": st.sampled_from(["a", "b", "ab"]),
+    "NumericEquals": st.sampled_from(["1", "1.0", "2"]),
+    "IpAddress": st.sampled_from(["10.0.0.1", "10.1.0.1", "::1"]),
+    "ArnLike": st.sampled_from(["arn:aws:s3:::a", "arn:aws:s3:::b"]),
+    "DateEquals": st.sampled_from(["2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z"]),
+}
+
+
+@given(st.data(), st.sampled_from(list(_TURNED)))
+def test_an_operator_and_its_negation_never_agree_on_one_value(data, operator) -> None:
+    wanted = data.draw(st.lists(_VALUES[operator], min_size=1, max_size=3))
+    present = data.draw(st.none() | _VALUES[operator])
+    conditions = {} if present is None else {"k:k": (present,)}
+    request = RequestContext(action="s3:GetObject", resource=KEY, conditions=conditions)
+
+    def allows(name: str) -> bool:
+        return evaluate([_policy(_on(Condition={name: {"k:k": wanted}}))], request).allowed
+
+    assert allows(operator) != allows(_TURNED[operator])
+    if present is None:  # without the key: only the negation holds, and whatever says that it need not be there
+        assert not allows(operator)
+        assert allows(f"{operator}IfExists")
 
 
 @given(st.lists(statements, min_size=1, max_size=6), requests, st.randoms())

@@ -242,7 +242,7 @@ def principals_of(identity: Identity, account_id: str) -> tuple[tuple[str, str],
     """The names under which a resource policy may know the caller."""
     if identity.service is not None:
         return (("Service", identity.service),)
-    names = [("AWS", identity.principal_arn), ("AWS", f"arn:aws:iam::{account_id}:root")]
+    names = [("AWS", identity.principal_arn), ("Account", f"arn:aws:iam::{account_id}:root")]
     if identity.role_arn is not None:
         names.append(("AWS", identity.role_arn))
     return tuple(dict.fromkeys(names))

@@ -38,8 +38,8 @@ class S3Permission:
         self._policies = policies
         self._policy_of = policy_of
         account = identity.principal_arn.split(":")[4]
-        names = [identity.principal_arn, f"arn:aws:iam::{account}:root", identity.role_arn]
-        self._principals = tuple(("AWS", name) for name in names if name is not None)
+        names = [("AWS", identity.principal_arn), ("Account", f"arn:aws:iam::{account}:root")]
+        self._principals = (*names, *([("AWS", identity.role_arn)] if identity.role_arn is not None else ()))
         self._identity = identity
         self._request = request
         self._query = query

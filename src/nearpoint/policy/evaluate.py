@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from nearpoint.policy.conditions import holds
-from nearpoint.policy.document import Matcher, Policy, Principals, Statement
+from nearpoint.policy.document import Effect, Matcher, Policy, Principals, Statement
 from nearpoint.policy.patterns import arn_matches, matches, resolve
 
 Verdict = Literal["allow", "explicit deny", "default deny"]
@@ -20,9 +20,9 @@ Verdict = Literal["allow", "explicit deny", "default deny"]
 class RequestContext:
     """What is asked, by whom, of what.
 
-    `principals` are the names a policy may know the caller by: (`AWS`, ARN) pairs of the session, its role, its
-    account, or (`Service`, name). `conditions` are the condition keys in lower case with their values; policy
-    variables come from them as well.
+    `principals` are the names a policy may know the caller by: (`AWS`, ARN) pairs of the session and its role,
+    (`Account`, ARN of the root) of the account it belongs to, or (`Service`, name). `conditions` are the condition keys
+    in lower case with their values; policy variables come from them as well.
     """
 
     action: str
@@ -84,7 +84,7 @@ def applies(statement: Statement, request: RequestContext) -> bool:
 
 def _is_about(statement: Statement, action: str, principals: Sequence[tuple[str, str]]) -> bool:
     return _action_matches(statement.actions, action) and (
-        statement.principals is None or _principal_matches(statement.principals, principals)
+        statement.principals is None or _principal_matches(statement.principals, principals, statement.effect)
     )
 
 
@@ -111,7 +111,10 @@ def _resource_matches(statement: Statement, matcher: Matcher, request: RequestCo
     return matcher.negated
 
 
-def _principal_matches(principals: Principals, names: Sequence[tuple[str, str]]) -> bool:
+def _principal_matches(principals: Principals, names: Sequence[tuple[str, str]], effect: Effect) -> bool:
+    if effect == "Allow" and not principals.negated:
+        # Naming an account leaves it to its own policies who of it may (IAM User Guide, "AWS account principals").
+        names = [one for one in names if one[0] != "Account"]
     return any(_is_named(wanted, names) for wanted in principals.names) != principals.negated
 
 
@@ -121,4 +124,4 @@ def _is_named(wanted: tuple[str, str], names: Sequence[tuple[str, str]]) -> bool
         return True
     if kind == "AWS" and len(pattern) == 12 and pattern.isdigit():
         pattern = f"arn:aws:iam::{pattern}:root"
-    return (kind, pattern) in names
+    return (kind, pattern) in names or (kind == "AWS" and ("Account", pattern) in names)
