@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import structlog
@@ -24,8 +24,10 @@ from nearpoint.replication.sweep import Memory, Progress, SweepBusyError, only_o
 
 log = structlog.get_logger("nearpoint.replication")
 
+T = TypeVar("T")
 LOOK_S = 5.0
 LOOK_TIMEOUT_S = 4.0
+DAMAGE_LOOKS = 6
 DAMAGED = "this entry of the log is damaged"  # as the store says it (`bucket/mending.py`)
 
 
@@ -48,6 +50,7 @@ class Repairer:
         self._look_s = look_s
         self._absences = Absences(outage_s=outage_s)
         self._damaged = False
+        self._next_damage_s = 0.0
         self._not_before_s = 0.0
         self._running: Progress | None = None
         self._obstacle: str | None = None
@@ -124,21 +127,16 @@ class Repairer:
         return None
 
     async def _look(self) -> bool:
-        """Ask every store what it owes; whether nothing is owed anywhere."""
-        answers = await asyncio.gather(*map(self._owed, self._peers.values()))
-        damaged = False
+        """Ask every store whether it owes anything; whether none does."""
+        answers = await asyncio.gather(*(_asked(peer.log(-1, 0)) for peer in self._peers.values()))
         for region, answer in zip(self._peers, answers, strict=True):
             self._absences.seen(region, there=answer is not None, now_s=time.monotonic())
-            damaged = damaged or any(each["reason"] == DAMAGED for each in (answer or {}).get("parked", ()))
-        self._damaged = damaged
-        return all(answer is not None and not any(pair["pending"] for pair in answer["pairs"]) for answer in answers)
-
-    async def _owed(self, peer: Peer) -> dict[str, Any] | None:
-        try:
-            async with asyncio.timeout(LOOK_TIMEOUT_S):
-                return await peer.owed()
-        except (UnavailableError, RefusedError, TimeoutError):
-            return None
+        if time.monotonic() >= self._next_damage_s:
+            # What was given up is counted over a whole log: less often.
+            self._next_damage_s = time.monotonic() + DAMAGE_LOOKS * self._look_s
+            owed = await asyncio.gather(*(_asked(peer.owed()) for peer in self._peers.values()))
+            self._damaged = any(each["reason"] == DAMAGED for one in owed if one is not None for each in one["parked"])
+        return all(answer is not None and not answer[1] for answer in answers)
 
     async def _sweep(self, cause: str) -> None:
         try:
@@ -157,12 +155,22 @@ class Repairer:
         finally:
             self._running = None
         self._obstacle = None
+        self._damaged = False
         self._absences.compared()
         self._plan(self._settings)
         log.info("compared", cause=cause, **{name: n for name, n in summary(done).items() if isinstance(n, int)})
 
     def _note(self, progress: Progress) -> None:
         self._running = progress
+
+
+async def _asked(answer: Awaitable[T]) -> T | None:
+    """What a store says, or None when it does not."""
+    try:
+        async with asyncio.timeout(LOOK_TIMEOUT_S):
+            return await answer
+    except (UnavailableError, RefusedError, TimeoutError):
+        return None
 
 
 def summary(progress: Progress) -> dict[str, Any]:
