@@ -27,7 +27,7 @@ from nearpoint.wire.client import UpstreamError
 
 log = structlog.get_logger("nearpoint.replication")
 
-BATCHES_MAX = 6  # of a lane, under way at once
+BATCHES_MAX = 16  # of a lane, under way at once: as many as a few hundred writes a second begin in a round trip
 ATTEMPTS_MAX = 6
 FADE_S = 30.0
 # What another try does not change; it is parked at once, until somebody retries.
