@@ -1,17 +1,23 @@
-"""What a million cached objects of 1 KB cost: memory a worker's tier, disk, and time to start with them.
+"""What a million cached objects of 1 KB cost: memory a worker's tier, disk, time to start, pauses; what is evicted.
 
     python -m bench.edge_store [--objects 1000000] [--json]
 
 Figures: bytes of resident memory an object beyond its 1,024 in the memory tier (hot ones included), bytes on disk an
-object, microseconds to keep one, to find one, and seconds until a new process can serve them.
+object, microseconds to keep one, to find one, and seconds until a new process can serve them. Then, in a worker that
+has them all in memory and answers one hit after the other: seconds until an invalidation of everything that another
+process has noted is in force, and the longest pause between two answers meanwhile, and while more is kept. Last, the
+hit rate on a Zipf(0.9) trace at 1 % capacity beside an exact simulation of the published policy (Yang et al., SOSP
+2023, algorithm 1; the one of `tests/edge/test_eviction.py`).
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gc
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -19,14 +25,19 @@ import tempfile
 import time
 from pathlib import Path
 
+from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.cache import MemoryCache
+from nearpoint.edge.config import standalone_distribution
+from nearpoint.edge.engine import Edge
 from nearpoint.edge.entry import Entry
 from nearpoint.edge.freshness import Freshness, Source
 from nearpoint.edge.hot import HotPaths
 from nearpoint.edge.metrics import EdgeMetrics
+from nearpoint.edge.ports import OriginTarget
 from nearpoint.edge.store.disk import DiskStore
 from nearpoint.edge.store.record import Record, key_bytes
-from nearpoint.wire.message import Headers
+from nearpoint.telemetry import garbage
+from nearpoint.wire.message import Headers, Peer, Request, Response
 
 FIELDS = (
     b'Content-Type: text/plain\r\nETag: "0123456789abcdef"\r\nCache-Control: max-age=3600\r\n'
@@ -96,6 +107,117 @@ def alone(objects: int, *, hot: bool) -> int:
     return int(done.stdout)
 
 
+class Pauses:
+    """The longest time between two calls of `answered`."""
+
+    def __init__(self) -> None:
+        self.longest_s = 0.0
+        self._last_s = time.perf_counter()
+
+    def answered(self) -> None:
+        now_s = time.perf_counter()
+        self.longest_s = max(self.longest_s, now_s - self._last_s)
+        self._last_s = now_s
+
+
+async def serving(objects: int, folder: Path) -> dict[str, float]:
+    """Pauses of a worker with so many objects in memory."""
+
+    async def fetch(target: OriginTarget, request: Request, /) -> Response:
+        return Response(200, Headers([("Cache-Control", "max-age=60"), ("Content-Length", "1")]), b"x")
+
+    store = DiskStore(folder, 1 << 30)
+    edge = Edge(fetch=fetch, store=store, bounds=Bounds(cache_bytes_max=1 << 40))
+    distribution = standalone_distribution(host="bench", port=80, tls=False)
+    edge.load((), default=distribution)
+    hook, peer, fields = edge.instant("http"), Peer("127.0.0.1", "http"), [(b"Host", b"bench")]
+    headers = Headers([("Host", "bench")])
+    counters = (edge.metrics.requests(None, None, "Hit"), edge.metrics.bytes(None, None))
+
+    def made(at: int) -> Entry:
+        return Entry(
+            key=("standalone", *key_of(at)[1:]),
+            variance=(),
+            variant=(),
+            status=200,
+            fields=bytes(bytearray(FIELDS)),
+            body=os.urandom(1024),
+            freshness=FRESH,
+            requested_at=1.0,
+            received_at=1.0,
+        )
+
+    garbage.settle()  # as a worker does when it starts
+    for at in range(objects):
+        entry = made(at)
+        edge.cache.put(entry)
+        target = f"/objects/{at:07}"
+        edge._hot.offer(
+            scheme="http", headers=headers, target=target, names=[], entry=entry, standalone=True, counters=counters
+        )
+    edge.start()
+    numbers = random.Random(1)
+
+    def ask() -> bool:
+        return hook(b"GET", b"/objects/%07d" % numbers.randrange(objects), fields, peer) is not None
+
+    pauses = Pauses()
+    for at in range(objects, objects + objects // 3):
+        edge.cache.put(made(at))
+        assert ask()
+        pauses.answered()
+        if at % 64 == 0:
+            await asyncio.sleep(0)
+    keeping_s = pauses.longest_s
+    program = (
+        "import sys, time; from pathlib import Path; from nearpoint.edge.store.disk import DiskStore; "
+        "from nearpoint.edge.store.record import Note; store = DiskStore(Path(sys.argv[1]), 1 << 30); "
+        "store.note(Note(distribution_id='standalone', id='I1', at=time.time(), exact=(), prefixes=('/',))); "
+        "store.flush(); print(time.time()); store.close()"
+    )
+    noting = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, str(folder), stdout=asyncio.subprocess.PIPE
+    )
+    pauses = Pauses()
+    while ask():
+        pauses.answered()
+        await asyncio.sleep(0)
+    in_force_at = time.time()
+    for at in range(200):  # they are gone for the ordinary path, too
+        response = await edge.handle(Request("GET", f"/objects/{at:07}", headers, client_ip="127.0.0.1"))
+        assert response.headers.get("x-cache") == "Miss from cloudfront"
+        pauses.answered()
+    output, _ = await noting.communicate()
+    await edge.close()
+    store.close()
+    return {
+        "longest_pause_keeping_ms": round(keeping_s * 1000, 1),
+        "invalidation_in_force_s": round(max(0.0, in_force_at - float(output)), 3),
+        "longest_pause_invalidating_ms": round(pauses.longest_s * 1000, 1),
+    }
+
+
+def serving_alone(objects: int) -> dict[str, float]:
+    """`serving` in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="nearpoint-bench-") as folder:
+        program = (
+            "import asyncio, json; from pathlib import Path; from bench.edge_store import serving; "
+            f"print(json.dumps(asyncio.run(serving({objects}, Path({folder!r})))))"
+        )
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        figures: dict[str, float] = json.loads(done.stdout)
+        return figures
+
+
+def eviction(objects: int = 1_000_000, requests: int = 1_000_000) -> dict[str, float]:
+    """Hit rates of the memory tier's policy and of the published one."""
+    from tests.edge.test_eviction import memory_hits, simulated_hits, zipf
+
+    trace = zipf(alpha=0.9, objects=objects, requests=requests, seed=1)
+    published, ours = (hits(trace, objects // 100) / requests for hits in (simulated_hits, memory_hits))
+    return {"zipf_hit_rate": round(ours, 4), "zipf_hit_rate_published": round(published, 4)}
+
+
 def disk(objects: int) -> dict[str, float]:
     folder = Path(tempfile.mkdtemp(prefix="nearpoint-bench-"))
     try:
@@ -160,6 +282,8 @@ def main(arguments: list[str] | None = None) -> int:
         "memory_bytes_each": alone(options.objects, hot=False),
         "memory_bytes_each_hot": alone(options.objects, hot=True),
         **disk(options.objects),
+        **serving_alone(options.objects),
+        **eviction(),
     }
     if options.json:
         print(json.dumps(figures))

@@ -313,6 +313,8 @@ class HotPaths:
             ready = ready.ready.get(values)
             if ready is None:
                 return None
+        if not ready.places:
+            return None
         not_modified = (
             none_match is not None
             and ready.entry.status == 200

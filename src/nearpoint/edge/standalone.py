@@ -20,6 +20,7 @@ from nearpoint.edge.logfile import LogFile, Rotation
 from nearpoint.edge.metrics import FAMILIES, WORKER_READY, EdgeMetrics
 from nearpoint.edge.ports import OriginTarget
 from nearpoint.edge.store.disk import DiskStore
+from nearpoint.telemetry import garbage
 from nearpoint.telemetry.admin import admin
 from nearpoint.telemetry.metrics import Registry, read
 from nearpoint.wire.certificates import context_from_files
@@ -161,6 +162,7 @@ async def serve(service: Service, listening: Listening, *, number: int = 0, aliv
         edge.start()
         if access_log is not None:
             access_log.start()
+        garbage.settle()
         ready.set(1)
         await stop.wait()
         ready.set(0)

@@ -86,6 +86,10 @@ class Timeouts:
 _DEFAULT_TIMEOUTS = Timeouts()
 
 
+def _nobody(connection: UpstreamConnection) -> None:
+    """Who is told of a connection that has gone already."""
+
+
 def _name(raw: bytes) -> tuple[str, int]:
     """The name of a field as text, and what it is."""
     name = raw.decode("latin-1")
@@ -351,6 +355,7 @@ class UpstreamConnection(asyncio.Protocol):
             if self._sender is not None:
                 self._sender.cancel()
             self._on_gone(self)
+            self._on_free = self._on_gone = _nobody  # those lead back here
 
     # --- the transport's side
 
@@ -418,6 +423,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._leave()
         if self._write_waiter is not None and not self._write_waiter.done():
             self._write_waiter.set_result(None)
+        self._head = self._body = self._transport = None
 
     def pause_writing(self) -> None:
         self._write_paused = True
