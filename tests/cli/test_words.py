@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from nearpoint.cli.console import CommandError, Exit
 from nearpoint.cli.logs import _tail
 from nearpoint.cli.main import app
+from nearpoint.cli.replication import seconds_of
 from nearpoint.cli.shell import environment, find_location
 from nearpoint.cli.up import parse_places, parse_stores
 from nearpoint.world import geography
@@ -32,6 +33,20 @@ def nearpoint(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Com
         [sys.executable, "-m", "nearpoint", *map(str, arguments)],
         capture_output=True, text=True, check=False, timeout=60, cwd=cwd, env=environment,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [("90s", 90), ("10m", 600), ("6h", 21_600), ("1d", 86_400), ("120", 120), ("off", None)]
+)
+def test_spans_of_time(given: str, seconds: float | None) -> None:
+    assert seconds_of(given) == seconds
+
+
+@pytest.mark.parametrize("given", ["", "x", "7x", "h", "1s", "91d", "-5m", "nan", "inf"])
+def test_what_is_no_span_of_time_is_a_mistake_of_usage(given: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        seconds_of(given)
+    assert caught.value.code == Exit.USAGE
 
 
 @pytest.mark.parametrize("command", COMMANDS)

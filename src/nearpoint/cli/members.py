@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,14 @@ class Members:
         self._clients = clients_at(self.client, self.client.world.regions[0])
         self._until_s = time.monotonic() + timeout_s
         self._timeout_s = timeout_s
-        self._take_in(self.client.ask("GET", self._path, port=CONTROL))
+        self._ask("GET")
 
-    def _take_in(self, answer: Mapping[str, Any]) -> None:
+    def _ask(self, method: str, more: str = "", body: Any = None) -> None:
+        """Have the access point shown or changed. Raises CommandError, REFUSED for what the world says no to."""
+        try:
+            answer = self.client.ask(method, self._path + more, body, port=CONTROL)
+        except CommandError as error:
+            raise CommandError(str(error), Exit.REFUSED if error.code == Exit.FAILED else error.code) from error
         self.name: str = answer["name"]
         self.by_region: dict[str, dict[str, Any]] = {each["region"]: each for each in answer["members"]}
 
@@ -56,12 +61,11 @@ class Members:
 
     def dial(self, bucket: str, percent: int) -> None:
         """Add the bucket, or turn its dial; every node runs by it then."""
-        body = {"bucket": bucket, "dial_percent": percent}
-        self._take_in(self.client.ask("PUT", self._path, body, port=CONTROL))
+        self._ask("PUT", body={"bucket": bucket, "dial_percent": percent})
 
     def take_out(self, region: str) -> None:
         """End a membership; every node runs by it then."""
-        self._take_in(self.client.ask("DELETE", f"{self._path}/{quote(region, safe='')}", port=CONTROL))
+        self._ask("DELETE", f"/{quote(region, safe='')}")
 
     def member(self, region: str) -> dict[str, Any]:
         """The member in a region. Raises CommandError when there is none."""

@@ -16,6 +16,7 @@ from rich.markup import escape
 from nearpoint.cli.console import CommandError, Exit, notes, print_json, print_line, results, table
 from nearpoint.cli.target import clients_at
 from nearpoint.cli.world_client import WorldClient
+from nearpoint.replication.schedule import EVERY_MAX_S, EVERY_MIN_S
 
 SOCKET = "replication"
 WATCH_S = 1.0
@@ -178,9 +179,12 @@ def seconds_of(text: str) -> float | None:
         return None
     unit = _UNITS_S.get(text[-1:])
     try:
-        return float(text[:-1]) * unit if unit is not None else float(text)
+        seconds = float(text[:-1]) * unit if unit is not None else float(text)
     except ValueError:
         raise CommandError(f"{text} is no span of time: 90s, 10m, 6h, 1d, or off.", Exit.USAGE) from None
+    if not EVERY_MIN_S <= seconds <= EVERY_MAX_S:
+        raise CommandError(f"{text} is not between {_span(EVERY_MIN_S)} and {_span(EVERY_MAX_S)}.", Exit.USAGE)
+    return seconds
 
 
 def _of_sweeps(answer: Mapping[str, Any]) -> list[str]:
@@ -241,7 +245,10 @@ def _shown(answer: Mapping[str, Any], pace: Pace | None = None) -> Group:
         )
     shown: list[Any] = [rows]
     if not answer["pairs"]:
-        shown = ["No bucket has had anything to copy. `nearpoint replication enable ACCESS-POINT` makes the rules."]
+        shown = [
+            "Nothing is on its way, and nothing was copied since the world started."
+            " (`nearpoint replication enable ACCESS-POINT` makes the rules.)"
+        ]
     if answer["parked"]:
         given_up = table("given up", "version", "to", "why", title="`nearpoint replication retry` tries again")
         for each in answer["parked"]:
