@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 from botocore.exceptions import ClientError
+from msgspec.structs import replace
 
 from nearpoint.awsapi import cloudfront, s3control
 from nearpoint.state.resources import AccessPoint, Distribution, Function, Invalidation
@@ -54,6 +55,8 @@ async def test_an_access_point_from_creation_to_deletion(world: Any, control: An
     assert arn.startswith(f"arn:aws:s3:us-west-2:{ACCOUNT}:async-request/mrap/create/")
     described = await call(control.describe_multi_region_access_point_operation, AccountId=ACCOUNT, RequestTokenARN=arn)
     assert described["AsyncOperation"]["RequestStatus"] == "IN_PROGRESS"
+    found = (await call(control.get_multi_region_access_point, AccountId=ACCOUNT, Name="global"))["AccessPoint"]
+    assert found["Status"] == "CREATING"
     world.published.set()
     operation = await settled(control, call, arn)
     assert operation["RequestStatus"] == "SUCCESS"
@@ -87,12 +90,17 @@ async def test_an_access_point_from_creation_to_deletion(world: Any, control: An
     with pytest.raises(ClientError) as error:
         await call(control.get_multi_region_access_point_policy, AccountId=ACCOUNT, Name="global")
     assert code(error) == ("NoSuchMultiRegionAccessPointPolicy", 404)
+    world.published.clear()
     put = await call(
         control.put_multi_region_access_point_policy,
         AccountId=ACCOUNT,
         ClientToken="two",
         Details={"Name": "global", "Policy": json.dumps(policy)},
     )
+    got = await call(control.get_multi_region_access_point_policy, AccountId=ACCOUNT, Name="global")
+    assert json.loads(got["Policy"]["Proposed"]["Policy"]) == policy
+    assert "Established" not in got["Policy"]  # not yet at every node
+    world.published.set()
     assert (await settled(control, call, put["RequestTokenARN"]))["RequestStatus"] == "SUCCESS"
     got = await call(control.get_multi_region_access_point_policy, AccountId=ACCOUNT, Name="global")
     assert json.loads(got["Policy"]["Established"]["Policy"]) == policy
@@ -134,15 +142,70 @@ async def test_routes(world: Any, control: Any, call: Any) -> None:
                 everywhere.submit_multi_region_access_point_routes, AccountId=ACCOUNT, Mrap=mrap, RouteUpdates=wrong
             )
         assert code(error) == ("InvalidRequest", 400)
+    for wrong, expected in (
+        ("a random string", ("InvalidRequest", 400)),
+        ("global", ("InvalidRequest", 400)),
+        (mrap.replace(".mrap", "x.mrap"), ("NoSuchMultiRegionAccessPoint", 404)),
+    ):
+        with pytest.raises(ClientError) as error:
+            await call(everywhere.get_multi_region_access_point_routes, AccountId=ACCOUNT, Mrap=wrong)
+        assert code(error) == expected
     elsewhere = world.client("s3control", "sa-east-1")
     with pytest.raises(ClientError) as error:
         await call(elsewhere.get_multi_region_access_point_routes, AccountId=ACCOUNT, Mrap=mrap)
     assert code(error) == ("PermanentRedirect", 301)
 
 
+async def test_pages_limits_and_single_regions(world: Any, control: Any, call: Any) -> None:
+    for at in range(7):
+        await call(
+            control.create_multi_region_access_point,
+            AccountId=ACCOUNT,
+            ClientToken=f"t{at}",
+            Details=details(f"point-{at}", "here"),
+        )
+    first = await call(control.list_multi_region_access_points, AccountId=ACCOUNT, MaxResults=4)
+    rest = await call(
+        control.list_multi_region_access_points, AccountId=ACCOUNT, MaxResults=4, NextToken=first["NextToken"]
+    )
+    names = [each["Name"] for page in (first, rest) for each in page["AccessPoints"]]
+    assert (names, "NextToken" in rest) == ([f"point-{at}" for at in range(7)], False)
+    mrap = world.state.list(AccessPoint)[0].arn
+    update = [{"Region": "us-east-1", "TrafficDialPercentage": 100}]
+    with pytest.raises(ClientError) as error:
+        await call(control.submit_multi_region_access_point_routes, AccountId=ACCOUNT, Mrap=mrap, RouteUpdates=update)
+    assert code(error) == ("MethodNotAllowed", 405)
+    again = {"AccountId": ACCOUNT, "ClientToken": "other", "Details": details("point-0", "here")}
+    with pytest.raises(ClientError) as error:
+        await call(control.create_multi_region_access_point, **again)
+    assert code(error) == ("MultiRegionAccessPointAlreadyOwnedByYou", 409)
+    with pytest.raises(ClientError) as error:
+        await call(control.create_multi_region_access_point, **{**again, "ClientToken": "t1"})
+    assert code(error) == ("IdempotencyException", 400)
+    for at in range(7, 100):
+        point = replace(world.state.list(AccessPoint)[0], name=f"more-{at}", alias=f"m{at}x.mrap")
+        await world.state.put(point)
+    with pytest.raises(ClientError) as error:
+        await call(
+            control.create_multi_region_access_point,
+            AccountId=ACCOUNT,
+            ClientToken="full",
+            Details=details("one-too-many"),
+        )
+    assert code(error) == ("TooManyMultiRegionAccessPoints", 400)
+    elsewhere = world.client("s3control", "eu-west-1")
+    with pytest.raises(ClientError) as error:
+        await call(elsewhere.list_multi_region_access_points, AccountId=ACCOUNT)
+    assert code(error) == ("PermanentRedirect", 301)
+
+
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
+        (details("-point"), ("InvalidMultiRegionAccessPointName", 400)),
+        (details("po"), ("InvalidMultiRegionAccessPointName", 400)),
+        (details("p" * 51), ("InvalidMultiRegionAccessPointName", 400)),
+        (details("fine", *(f"bucket-{at}" for at in range(18))), ("TooManyMultiRegionAccessPointregions", 400)),
         (details("UPPER"), ("InvalidMultiRegionAccessPointName", 400)),
         (details("fine", "here", "nowhere"), ("NoSuchBucket", 404)),
         (details("fine", "here", "here2"), ("MultiRegionAccessPointSameBucketRegion", 400)),

@@ -14,7 +14,6 @@ import orjson
 from nearpoint.awsapi.call import Call, Context, Handler
 from nearpoint.awsapi.paging import page
 from nearpoint.awsproto import AwsError
-from nearpoint.policy.document import MalformedPolicyError, parse_policy
 from nearpoint.stack.services import access_points
 from nearpoint.state.resources import AccessPoint, Resource
 
@@ -23,12 +22,16 @@ SERVICE = "s3control"
 HOME_REGION = "us-west-2"
 ROUTE_REGIONS = ("us-east-1", "us-west-2", "ap-southeast-2", "ap-northeast-1", "eu-west-1")
 PUBLISH_TIMEOUT_S = 120.0
+ROUTES_TIMEOUT_S = 5.0
 REQUESTS_KEPT = 1000
 PAGE_DEFAULT, PAGE_MAX = 1000, 1000
 
 
 class AsyncRequest(Resource, frozen=True, kw_only=True):
-    """An asynchronous request. `status`: NEW (recorded), IN_PROGRESS (done, not yet at every node), SUCCESS, FAILED."""
+    """An asynchronous request. `status`: NEW (recorded), IN_PROGRESS (done, not yet at every node), SUCCESS, FAILED.
+
+    `policy_before` is the policy that a put-policy takes the place of.
+    """
 
     KIND: ClassVar[str] = "mrap-request"
     token: str
@@ -40,6 +43,7 @@ class AsyncRequest(Resource, frozen=True, kw_only=True):
     error_code: str = ""
     error_message: str = ""
     regions: tuple[str, ...] = ()
+    policy_before: dict[str, Any] | None = None
 
     @property
     def id(self) -> str:
@@ -92,6 +96,8 @@ async def _submit(call: Call) -> Mapping[str, Any]:
         details=details,
         created_at=ctx.now(),
     )
+    if request.operation == "PutMultiRegionAccessPointPolicy":
+        request = _changed(request, policy_before=access_points.find(ctx.state, details["Name"]).policy)
     # Recorded first: what a crash leaves NEW is carried out by `resume`.
     await ctx.state.put(request)
     try:
@@ -199,13 +205,24 @@ async def describe_operation(call: Call) -> Mapping[str, Any]:
     }
 
 
-def _report(point: AccessPoint) -> dict[str, Any]:
+def _under_way(ctx: Context, operation: str, name: str) -> AsyncRequest | None:
+    """The latest request of that kind that is not at every node yet."""
+    found = [
+        each
+        for each in ctx.state.list(AsyncRequest)
+        if each.operation == operation and each.status == "IN_PROGRESS" and each.details["Name"] == name
+    ]
+    return max(found, key=lambda each: each.created_at, default=None)
+
+
+def _report(ctx: Context, point: AccessPoint) -> dict[str, Any]:
+    is_new = _under_way(ctx, "CreateMultiRegionAccessPoint", point.name) is not None
     return {
         "Name": point.name,
         "Alias": point.alias,
         "CreatedAt": point.created_at,
         "PublicAccessBlock": point.public_access_block,
-        "Status": point.status,
+        "Status": "CREATING" if is_new else point.status,
         "Regions": [
             {"Bucket": member.bucket, "Region": member.region, "BucketAccountId": point.account_id}
             for member in point.members
@@ -215,7 +232,7 @@ def _report(point: AccessPoint) -> dict[str, Any]:
 
 async def get_access_point(call: Call) -> Mapping[str, Any]:
     _check_place(call, (HOME_REGION,))
-    return {"AccessPoint": _report(access_points.find(call.ctx.state, call.params["Name"]))}
+    return {"AccessPoint": _report(call.ctx, access_points.find(call.ctx.state, call.params["Name"]))}
 
 
 async def list_access_points(call: Call) -> Mapping[str, Any]:
@@ -227,7 +244,7 @@ async def list_access_points(call: Call) -> Mapping[str, Any]:
     found, token = page(
         points, lambda point: point.name, call.params.get("NextToken"), count, error_code="InvalidRequest"
     )
-    return {"AccessPoints": [_report(point) for point in found], "NextToken": token}
+    return {"AccessPoints": [_report(call.ctx, point) for point in found], "NextToken": token}
 
 
 async def get_policy(call: Call) -> Mapping[str, Any]:
@@ -235,8 +252,13 @@ async def get_policy(call: Call) -> Mapping[str, Any]:
     point = access_points.find(call.ctx.state, call.params["Name"])
     if point.policy is None:
         raise AwsError("NoSuchMultiRegionAccessPointPolicy", "The Multi-Region Access Point has no policy", status=404)
-    policy = {"Policy": orjson.dumps(point.policy).decode()}
-    return {"Policy": {"Established": policy, "Proposed": policy}}
+    put = _under_way(call.ctx, "PutMultiRegionAccessPointPolicy", point.name)
+    established = point.policy if put is None else put.policy_before
+    return {"Policy": {"Established": _document(established), "Proposed": _document(point.policy)}}
+
+
+def _document(policy: dict[str, Any] | None) -> dict[str, str] | None:
+    return None if policy is None else {"Policy": orjson.dumps(policy).decode()}
 
 
 async def get_policy_status(call: Call) -> Mapping[str, Any]:
@@ -244,27 +266,20 @@ async def get_policy_status(call: Call) -> Mapping[str, Any]:
     point = access_points.find(call.ctx.state, call.params["Name"])
     if point.policy is None:
         raise AwsError("NoSuchMultiRegionAccessPointPolicy", "The Multi-Region Access Point has no policy", status=404)
-    return {"Established": {"IsPublic": _is_public(point.policy)}}
+    return {"Established": {"IsPublic": access_points.is_public_policy(point.policy)}}
 
 
-def _is_public(policy: dict[str, Any]) -> bool:
-    """Whether the policy allows something to everybody without a condition (S3 User Guide, "The meaning of public")."""
-    try:
-        statements = parse_policy(policy, kind="resource").statements
-    except MalformedPolicyError:
-        return False
-    return any(
-        statement.effect == "Allow"
-        and not statement.conditions
-        and statement.principals is not None
-        and (statement.principals.negated or ("AWS", "*") in statement.principals.names)
-        for statement in statements
-    )
+def _by_arn(call: Call) -> AccessPoint:
+    """The access point of a call about routes, which takes an ARN and nothing else. Raises AwsError."""
+    arn = call.params["Mrap"]
+    if not access_points.ARN.fullmatch(arn):
+        raise AwsError("InvalidRequest", f"{arn[:200]!r} is not the ARN of a Multi-Region Access Point", status=400)
+    return access_points.find(call.ctx.state, arn)
 
 
 async def get_routes(call: Call) -> Mapping[str, Any]:
     _check_place(call, ROUTE_REGIONS)
-    point = access_points.find(call.ctx.state, call.params["Mrap"])
+    point = _by_arn(call)
     return {
         "Mrap": point.arn,
         "Routes": [
@@ -282,7 +297,8 @@ async def submit_routes(call: Call) -> Mapping[str, Any]:
         )
         for route in call.params["RouteUpdates"]
     ]
-    await access_points.submit_routes(call.ctx.domain, call.params["Mrap"], updates)
+    await access_points.submit_routes(call.ctx.domain, _by_arn(call).arn, updates)
+    await call.ctx.published(ROUTES_TIMEOUT_S)  # a node that is silent for longer hears of it when it is back
     return {}
 
 

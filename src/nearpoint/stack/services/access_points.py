@@ -21,6 +21,7 @@ from nearpoint.state.resources import AccessPoint, Bucket, Member
 from nearpoint.state.store import State
 
 NAME = re.compile(r"[a-z0-9][-a-z0-9]{1,48}[a-z0-9]")
+ARN = re.compile(r"arn:aws[a-z-]*:s3::[0-9]{12}:accesspoint/[a-z][a-z0-9]*[.]mrap")
 ALIAS = re.compile(r"[a-z][a-z0-9]*[.]mrap")
 ACCESS_POINTS_MAX = 100  # per account
 MEMBERS_MAX = 17  # Regions of one access point
@@ -155,7 +156,8 @@ async def delete_access_point(context: Context, name_alias_or_arn: str) -> None:
         await context.state.delete(find(context.state, name_alias_or_arn))
 
 
-def _is_public(document: dict[str, Any]) -> bool:
+def is_public_policy(document: dict[str, Any]) -> bool:
+    """Whether a policy is public (S3 User Guide, "The meaning of public")."""
     try:
         return is_public(parse_policy(document, kind="resource"))
     except MalformedPolicyError:
@@ -167,7 +169,7 @@ async def put_policy(context: Context, name_alias_or_arn: str, policy: str | dic
     document = check_resource_policy(policy, bytes_max=POLICY_BYTES_MAX)
     async with context.lock:
         before = find(context.state, name_alias_or_arn)
-        if before.public_access_block.get("BlockPublicPolicy") and _is_public(document):
+        if before.public_access_block.get("BlockPublicPolicy") and is_public_policy(document):
             raise AwsError("AccessDenied", "Public policies are blocked by the BlockPublicPolicy setting.", status=403)
         point = msgspec.structs.replace(before, policy=document)
         await context.state.put(point)
