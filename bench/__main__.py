@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ORDER = ("signing", "functions", "wire", "store", "accesspoint", "accesspoint_transfer", "edge", "replication", "world")
+ORDER = ("signing", "functions", "wire", "store", "accesspoint", "accesspoint_transfer", "edge", "replication", "world", "outage")
 
 
 def main(names: list[str]) -> int:
