@@ -13,7 +13,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-ORDER = ("signing", "functions", "wire", "store", "accesspoint", "accesspoint_transfer", "edge", "replication", "world", "outage")
+ORDER = (
+    "signing",
+    "functions",
+    "wire",
+    "store",
+    "accesspoint",
+    "accesspoint_transfer",
+    "edge",
+    "replication",
+    "world",
+    "outage",
+)
 
 
 def main(names: list[str]) -> int:
