@@ -31,6 +31,10 @@ def properties(document: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def edge(document: dict[str, Any], **properties: Any) -> None:
+    document["Resources"]["Edge"] = {"Type": "AWS::CloudFront::Distribution", "Properties": properties}
+
+
 def at_viewer(document: dict[str, Any], **changes: Any) -> None:
     association = {"EventType": "viewer-request", "LambdaFunctionARN": "x"}
     document["Resources"]["Edge"] = {"Type": "X", "Properties": {"LambdaFunctionAssociations": [association]}}
@@ -54,6 +58,20 @@ def at_viewer(document: dict[str, Any], **changes: Any) -> None:
         (lambda d: d["Parameters"].pop("CodeKey"), "names CodeKey, which Parameters does not declare"),
         (lambda d: d["Metadata"]["Nearpoint"].update(Buckets=[]), r"may have BucketSettings"),
         (lambda d: d["Metadata"]["Nearpoint"]["Function"].pop("Folder"), "Function needs"),
+        (lambda d: d["Metadata"]["Nearpoint"].update(BucketSettings={"First": {"Colour": 1}}), "BucketSettings has"),
+        (lambda d: d["Metadata"]["Nearpoint"].update(BucketSettings={"Third": {}}), "names Third, which Parameters"),
+        (lambda d: d["Metadata"]["Nearpoint"].update(OnAws={"Comment": True}), "OnAws has texts"),
+        (lambda d: edge(d, AcmCertificateArn="arn:aws:acm:eu-west-1:1:certificate/x"), "AcmCertificateArn is in eu-w"),
+        (
+            lambda d: edge(d, LambdaFunctionARN="arn:aws:lambda:eu-west-1:1:function:f:1"),
+            "ARN is in eu-west-1; a stack",
+        ),
+        (
+            lambda d: d["Resources"].update(
+                B={"Type": "AWS::S3::Bucket", "Properties": {"BucketName": {"Ref": "First"}}}
+            ),
+            "B: deploy makes the data buckets",
+        ),
         (lambda d: d["Metadata"]["Nearpoint"].update(DataBuckets="x"), "a list of parameters"),
     ],
 )

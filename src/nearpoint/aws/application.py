@@ -19,12 +19,13 @@ The template says so in its Metadata, which CloudFormation keeps and leaves alon
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nearpoint.aws.bucket_settings import SETTINGS
+from nearpoint.aws.clients import HOME_REGION
 from nearpoint.aws.edge_limits import check_function
 from nearpoint.aws.errors import DeployError
 from nearpoint.aws.package import HANDLER, RUNTIME
@@ -32,6 +33,8 @@ from nearpoint.stack.document import read
 from nearpoint.stack.errors import TemplateError
 
 _KEYS = frozenset(("DataBuckets", "Function", "BucketSettings", "OnAws"))
+# Properties that name what has to be in the stack's own region
+_OF_HOME = ("LambdaFunctionARN", "AcmCertificateArn", "WebACLId", "AlarmActions", "OKActions")
 _FUNCTION_KEYS = frozenset(("Folder", "BucketParameter", "KeyParameter", "DigestParameter"))
 
 
@@ -98,6 +101,8 @@ def load(path: Path) -> Application:
     declared = document.get("Parameters") or {}
     section = _section(document, path)
     roles = [each for each in resources.values() if str(each.get("Type", "")).startswith("AWS::IAM::")]
+    data_buckets = tuple(section.get("DataBuckets", ()))
+    _check_reach(resources, data_buckets, path)
     application = Application(
         path=path,
         text=text,
@@ -111,7 +116,7 @@ def load(path: Path) -> Application:
             for name, each in declared.items()
             if isinstance(each, dict)
         },
-        data_buckets=tuple(section.get("DataBuckets", ())),
+        data_buckets=data_buckets,
         functions=tuple(_functions(section, resources, path)),
         bucket_settings=_bucket_settings(section, path),
         on_aws=_on_aws(section, path),
@@ -127,6 +132,24 @@ def load(path: Path) -> Application:
     if unknown:
         raise DeployError(f"{path}: Metadata.Nearpoint names {', '.join(unknown)}, which Parameters does not declare.")
     return application
+
+
+def _check_reach(resources: Mapping[str, Any], data_buckets: Sequence[str], path: Path) -> None:
+    """CloudFront takes functions, certificates and web ACLs of us-east-1 alone, and so does a stack there its alarms'
+    topics. Raises DeployError for an ARN of another region, and for a data bucket that the stack would make itself."""
+    problems = []
+    for name, resource in resources.items():
+        for key in _OF_HOME:
+            for value in _values_of(key, resource):
+                for arn in value if isinstance(value, list) else [value]:
+                    region = arn.split(":")[3] if isinstance(arn, str) and arn.count(":") >= 5 else ""
+                    if region not in ("", HOME_REGION):
+                        problems.append(f"{name}: {key} is in {region}; a stack in {HOME_REGION} needs one of its own.")
+        bucket = (resource.get("Properties") or {}).get("BucketName")
+        if resource.get("Type") == "AWS::S3::Bucket" and bucket in [{"Ref": each} for each in data_buckets]:
+            problems.append(f"{name}: deploy makes the data buckets, each in its region; take it out of the template.")
+    if problems:
+        raise DeployError("\n".join((f"{path} has resources out of its stack's reach:", *problems)))
 
 
 def _bound(resources: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

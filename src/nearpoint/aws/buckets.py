@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from nearpoint.aws.bucket_settings import (
     CORS,
@@ -24,6 +24,7 @@ from nearpoint.aws.bucket_settings import (
 from nearpoint.aws.clients import HOME_REGION, Clients
 from nearpoint.aws.errors import DeployError
 from nearpoint.aws.explain import code_of, explained
+from nearpoint.aws.regions import OPT_IN
 
 TAG = "nearpoint:stack"
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
@@ -64,6 +65,12 @@ def look(clients: Clients, bucket: Bucket, stack: str) -> State:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         if status == 404:
             return "absent"
+        if bucket.region in OPT_IN and status in (400, 403):
+            raise DeployError(
+                f"{bucket.region} does not let these credentials in. It is an opt-in Region: enable it in the "
+                f"account's settings, which takes minutes. Or the bucket name {bucket.name} is taken.",
+                refused=True,
+            ) from None
         if status in (301, 400):
             raise DeployError(f"The bucket {bucket.name} exists in another region than {bucket.region}.") from None
         if status == 403:
@@ -81,6 +88,28 @@ def look(clients: Clients, bucket: Bucket, stack: str) -> State:
     if owner is None and next(_versions(s3, bucket.name), None) is None:
         return "blank"
     return "foreign"
+
+
+def check_given(clients: Clients, name: str, region: str) -> None:
+    """Raises DeployError unless the user's own bucket is there, in that region."""
+    try:
+        where = clients.client("s3", region).head_bucket(Bucket=name).get("BucketRegion", region)
+    except ParamValidationError:
+        raise DeployError(f"{name!r} is no bucket name.") from None
+    except ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        headers = error.response["ResponseMetadata"].get("HTTPHeaders", {})
+        where = headers.get("x-amz-bucket-region", region) if status in (301, 400) else region
+        if status == 404:
+            raise DeployError(
+                f"There is no bucket {name} in {region}; make it first, or leave its --parameter out: deploy makes one."
+            ) from None
+        if where == region:
+            raise explained(error) from error
+    except BotoCoreError as error:
+        raise explained(error) from error
+    if where != region:
+        raise DeployError(f"The bucket {name} is in {where}, and --regions says {region} in its place.")
 
 
 def ensure(clients: Clients, bucket: Bucket, stack: str, settings: Mapping[str, Any] = MappingProxyType({})) -> bool:

@@ -65,7 +65,7 @@ def delete(
     found = stack.describe()
     home = record.home_bucket(clients, name)
     if known is None and found is None and buckets.look(clients, home, name) != "ours":
-        reporter.step(f"there is no deployment {name}")
+        reporter.step(f"there is no deployment {name} in account {clients.identity().account_id}")
         return Deleted(stack=name, removed=(), left=(), kept=())
     # A stack under review holds nothing, nor does it have its tags yet.
     if (

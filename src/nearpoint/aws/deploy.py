@@ -23,7 +23,7 @@ from nearpoint.aws.package import Package, package
 from nearpoint.aws.record import DataBucket, Record
 from nearpoint.aws.regions import check_regions
 from nearpoint.aws.replication import ROLE_OUTPUT, replicate
-from nearpoint.aws.stacks import INLINE_BYTES_MAX, ChangeSet, Event, Stack
+from nearpoint.aws.stacks import INLINE_BYTES_MAX, REVIEW, ChangeSet, Event, Stack
 
 
 class Reporter(Protocol):
@@ -96,101 +96,152 @@ def deploy(clients: Clients, request: Request, reporter: Reporter) -> Deployed:
     data = _data_buckets(clients, request, known)
     home = record.home_bucket(clients, request.stack)
     parameters = _parameters(clients, request, data, home, built)
-    settings = filled(application.bucket_settings, parameters | {ACCOUNT: identity.account_id})
+    settings = filled(application.bucket_settings, {**parameters, ACCOUNT: identity.account_id})
     reporter.step(f"account {identity.account_id}, stack {request.stack} in us-east-1")
     stack = Stack(clients, request.stack)
-    found = stack.describe()
-    if (
-        found is not None
-        and found["StackStatus"].endswith("_IN_PROGRESS")
-        and found["StackStatus"] != "REVIEW_IN_PROGRESS"
-    ):
-        reporter.step(f"the stack is in {found['StackStatus']}: waiting for it to rest")
-        stack.catch_up()
-        found = stack.follow(reporter.event)
-        found = None if found["StackStatus"] == "DELETE_COMPLETE" else found
+    found = _at_rest(stack, reporter)
     stack.check_movable(found)
+    for each in data:
+        if not each.made:
+            buckets.check_given(clients, each.name, each.region)
     to_make = [each for each in (home, *_made(data)) if buckets.look(clients, each, request.stack) != "ours"]
+    work = _Work(
+        clients=clients,
+        request=request,
+        stack=stack,
+        home=home,
+        data=tuple(data),
+        parameters=parameters,
+        settings=settings,
+        packages=tuple(built),
+        to_make=tuple(to_make),
+        has_alarms=known is not None and known.alarms,
+        reporter=reporter,
+    )
     if request.plan_only:
-        return _plan(stack, request, parameters, data, to_make, built, reporter)
+        return work.plan()
     if clients.target == "aws" and (to_make or found is None):
         _ask(identity.arn, request, to_make, reporter)
-    for bucket in to_make[:1] if home in to_make else []:
-        reporter.step(f"bucket {bucket.name} in {bucket.region}")
-        buckets.ensure(clients, bucket, request.stack)
-    has_alarms = known is not None and known.alarms
-    record.write(clients, Record(stack=request.stack, data=tuple(data), alarms=has_alarms))
-    for each, bucket in zip([each for each in data if each.made], _made(data), strict=True):
-        if bucket in to_make:
-            reporter.step(f"bucket {bucket.name} in {bucket.region}")
-        buckets.ensure(clients, bucket, request.stack, settings.get(each.parameter, {}))
-    for function, made in zip(application.functions, built, strict=True):
-        _upload(clients, parameters[function.bucket_parameter], _key_of(made), made.data, reporter)
-    stack.tidy()
-    change_set = stack.propose(_template(clients, application, home), parameters, application.capabilities, _unique())
-    if change_set is None:
-        reporter.step("the stack is as the template says")
-    else:
-        _agree(stack, change_set, reporter, ask=clients.target == "aws")
-        stack.execute(change_set, reporter.event, application.place_of)
-    outputs = stack.outputs()
-    if ROLE_OUTPUT in outputs and len(data) > 1:
-        reporter.step("replication between the buckets")
-        own = {name: each[REPLICATION] for name, each in settings.items() if REPLICATION in each}
-        replicate(clients, outputs[ROLE_OUTPUT], [each for each in data if each.made], own)
-        if alarms.TOPIC_OUTPUT in outputs and clients.target == "aws":
-            record.write(clients, Record(stack=request.stack, data=tuple(data), alarms=True))
-            email = parameters.get(alarms.EMAIL_PARAMETER, "")
-            alarms.watch(clients, request.stack, data, email, reporter.step)
-    status = (stack.describe() or {"StackStatus": "DELETE_COMPLETE"})["StackStatus"]
-    return Deployed(
-        stack=request.stack,
-        status=status,
-        changed=change_set is not None,
-        outputs=outputs,
-        data=tuple(data),
-        packages=tuple(built),
-        change_set=change_set,
-    )
+    try:
+        return work.carry_out()
+    except DeployError as error:
+        if not work.there:
+            raise
+        raise error.with_rest(
+            f"So far there is: {', '.join(work.there)}. `nearpoint delete --stack {request.stack}` removes it."
+        ) from error
 
 
-def _plan(
-    stack: Stack,
-    request: Request,
-    parameters: Mapping[str, str],
-    data: Sequence[DataBucket],
-    to_make: Sequence[Bucket],
-    built: Sequence[Package],
-    reporter: Reporter,
-) -> Deployed:
-    for bucket in to_make:
-        reporter.step(f"would make the bucket {bucket.name} in {bucket.region}")
-    for made in built:
-        reporter.step(f"would upload the package {_key_of(made)} where it is not there")
-    template = request.application.text
-    if len(template.encode()) > INLINE_BYTES_MAX:
-        raise DeployError(
-            f"The template has more than {INLINE_BYTES_MAX} bytes, so CloudFormation reads it from a bucket only; "
-            "deploy shows its changes before it makes them."
-        )
-    change_set = stack.propose({"TemplateBody": template}, parameters, request.application.capabilities, _unique())
-    if change_set is None:
-        reporter.step("the stack is as the template says")
-    else:
-        try:
-            reporter.changes(change_set)
-        finally:
-            stack.discard(change_set)
+def _at_rest(stack: Stack, reporter: Reporter) -> dict[str, Any] | None:
+    """The stack once nothing moves it; None where there is none."""
     found = stack.describe()
-    return Deployed(
-        stack=request.stack,
-        status="NOT_THERE" if found is None else found["StackStatus"],
-        changed=False,
-        outputs={} if found is None else stack.outputs(),
-        data=tuple(data),
-        packages=tuple(built),
-        change_set=change_set,
-    )
+    if found is None or not found["StackStatus"].endswith("_IN_PROGRESS") or found["StackStatus"] == REVIEW:
+        return found
+    reporter.step(f"the stack is in {found['StackStatus']}: waiting for it to rest")
+    stack.catch_up()
+    found = stack.follow(reporter.event)
+    return None if found["StackStatus"] == "DELETE_COMPLETE" else found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """Everything that is decided before anything is made. `there` hears what this run has made."""
+
+    clients: Clients
+    request: Request
+    stack: Stack
+    home: Bucket
+    data: tuple[DataBucket, ...]
+    parameters: Mapping[str, str]
+    settings: Mapping[str, Mapping[str, Any]]
+    packages: tuple[Package, ...]
+    to_make: tuple[Bucket, ...]
+    has_alarms: bool
+    reporter: Reporter
+    there: list[str] = field(default_factory=list)
+
+    def carry_out(self) -> Deployed:
+        """Buckets, packages, stack, replication, alarms."""
+        application = self.request.application
+        if self.home in self.to_make:
+            self._ensure(self.home, {})
+        self._record(alarms=self.has_alarms)
+        for each in self.data:
+            if each.made:
+                self._ensure(Bucket(name=each.name, region=each.region), self.settings.get(each.parameter, {}))
+        for function, made in zip(application.functions, self.packages, strict=True):
+            _upload(self.clients, self.parameters[function.bucket_parameter], made, self.reporter)
+        self.stack.tidy()
+        template = _template(self.clients, application, self.home)
+        change_set = self.stack.propose(template, self.parameters, application.capabilities, _unique())
+        if change_set is None:
+            self.reporter.step("the stack is as the template says")
+        else:
+            _agree(self.stack, change_set, self.reporter, ask=self.clients.target == "aws")
+            if change_set.creates:
+                self.there.append(f"stack {self.request.stack}")
+            self.stack.execute(change_set, self.reporter.event, application.place_of)
+        outputs = self.stack.outputs()
+        if ROLE_OUTPUT in outputs and len(self.data) > 1:
+            self._replicate(outputs)
+        status = (self.stack.describe() or {"StackStatus": "DELETE_COMPLETE"})["StackStatus"]
+        return self._deployed(status, outputs, change_set, changed=change_set is not None)
+
+    def _ensure(self, bucket: Bucket, settings: Mapping[str, Any]) -> None:
+        if bucket in self.to_make:
+            self.reporter.step(f"bucket {bucket.name} in {bucket.region}")
+        if buckets.ensure(self.clients, bucket, self.request.stack, settings):
+            self.there.append(f"bucket {bucket.name}")
+
+    def _record(self, *, alarms: bool) -> None:
+        record.write(self.clients, Record(stack=self.request.stack, data=self.data, alarms=alarms))
+
+    def _replicate(self, outputs: Mapping[str, str]) -> None:
+        self.reporter.step("replication between the buckets")
+        own = {name: each[REPLICATION] for name, each in self.settings.items() if REPLICATION in each}
+        replicate(self.clients, outputs[ROLE_OUTPUT], [each for each in self.data if each.made], own)
+        if alarms.TOPIC_OUTPUT in outputs and self.clients.target == "aws":
+            self._record(alarms=True)
+            email = self.parameters.get(alarms.EMAIL_PARAMETER, "")
+            alarms.watch(self.clients, self.request.stack, self.data, email, self.reporter.step)
+
+    def plan(self) -> Deployed:
+        """Show what would be done, and leave nothing behind."""
+        for bucket in self.to_make:
+            self.reporter.step(f"would make the bucket {bucket.name} in {bucket.region}")
+        for made in self.packages:
+            self.reporter.step(f"would upload the package {_key_of(made)} where it is not there")
+        template = self.request.application.text
+        if len(template.encode()) > INLINE_BYTES_MAX:
+            raise DeployError(
+                f"The template has more than {INLINE_BYTES_MAX} bytes, so CloudFormation reads it from a bucket only; "
+                "deploy shows its changes before it makes them."
+            )
+        capabilities = self.request.application.capabilities
+        change_set = self.stack.propose({"TemplateBody": template}, self.parameters, capabilities, _unique())
+        if change_set is None:
+            self.reporter.step("the stack is as the template says")
+        else:
+            try:
+                self.reporter.changes(change_set)
+            finally:
+                self.stack.discard(change_set)
+        found = self.stack.describe()
+        status = "NOT_THERE" if found is None else found["StackStatus"]
+        return self._deployed(status, {} if found is None else self.stack.outputs(), change_set, changed=False)
+
+    def _deployed(
+        self, status: str, outputs: Mapping[str, str], change_set: ChangeSet | None, *, changed: bool
+    ) -> Deployed:
+        return Deployed(
+            stack=self.request.stack,
+            status=status,
+            changed=changed,
+            outputs=outputs,
+            data=self.data,
+            packages=self.packages,
+            change_set=change_set,
+        )
 
 
 def _check_parameters(request: Request) -> None:
@@ -291,11 +342,12 @@ def _agree(stack: Stack, change_set: ChangeSet, reporter: Reporter, *, ask: bool
         if not agreed:
             stack.discard(change_set)
     if not agreed:
-        raise DeployError("Nothing was changed in the stack; its buckets are there.", refused=True)
+        raise DeployError("Nothing was changed in the stack.", refused=True)
 
 
-def _upload(clients: Clients, bucket: str, key: str, data: bytes, reporter: Reporter) -> None:
+def _upload(clients: Clients, bucket: str, made: Package, reporter: Reporter) -> None:
     """Upload what is not there yet: the key is the content's digest."""
+    key, data = _key_of(made), made.data
     s3 = clients.client("s3", "us-east-1")
     try:
         try:

@@ -6,11 +6,25 @@ from collections.abc import Sequence
 
 
 class DeployError(Exception):
-    """A sentence for the user. `refused`: somebody has to say yes first, or the target says no."""
+    """A sentence for the user. `refused`: somebody has to say yes first, or the target says no. `unreachable`: nobody
+    answered. `passing`: the same call may succeed in a moment."""
 
-    def __init__(self, message: str, *, refused: bool = False) -> None:
+    def __init__(
+        self, message: str, *, refused: bool = False, unreachable: bool = False, passing: bool = False
+    ) -> None:
         super().__init__(message)
         self.refused = refused
+        self.unreachable = unreachable
+        self.passing = passing
+
+    def with_rest(self, sentence: str) -> DeployError:
+        """The same, and one sentence more."""
+        return DeployError(
+            f"{str(self).rstrip()} {sentence}",
+            refused=self.refused,
+            unreachable=self.unreachable,
+            passing=self.passing,
+        )
 
 
 class PackageError(DeployError):

@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from nearpoint.aws.clients import HOME_REGION, Clients
 from nearpoint.aws.errors import DeployError
-from nearpoint.aws.explain import code_of, explained
+from nearpoint.aws.explain import advice_on, code_of, explained
 
 TAG = "nearpoint:deployed"  # says that this stack is deploy's, and not somebody's whom delete would surprise
 CHANGE_SET_PREFIX = "nearpoint-"
@@ -20,6 +20,7 @@ UPDATABLE = (
     "CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE",
 )  # fmt: skip
 REVIEW = "REVIEW_IN_PROGRESS"
+LOOKS_FAILED_MAX = 10  # in a row; each has been tried again by botocore already
 _NOT_CARRIED_OUT = ("AVAILABLE", "UNAVAILABLE", "OBSOLETE")
 # CloudFormation, and the AWS CLI with it, tells "nothing to do" by these words alone.
 _NO_CHANGES = ("The submitted information didn't contain changes", "No updates are to be performed")
@@ -107,10 +108,19 @@ class Stack:
     def follow(self, listener: Listener, stack_id: str | None = None) -> dict[str, Any]:
         """Tell every new event until the stack rests; answers its description then, `DELETE_COMPLETE` for one that is
         gone."""
-        name = stack_id or self.name
+        name, failures = stack_id or self.name, 0
         while True:
-            stack = self.describe(name)
-            for event in reversed(self._events(name) if stack is not None else []):
+            try:
+                stack = self.describe(name)
+                events = self._events(name) if stack is not None else []
+                failures = 0
+            except DeployError as error:
+                failures += 1  # the stack goes on whether it is looked at or not
+                if not error.passing or failures > LOOKS_FAILED_MAX:
+                    raise
+                self._sleep(self._clients.poll_s * failures)
+                continue
+            for event in reversed(events):
                 if event.id not in self._seen:
                     self._seen.add(event.id)
                     listener(event)
@@ -253,7 +263,8 @@ class Stack:
             first = failures[0]
             place = place_of(first.logical_id)
             at = f"{place}: " if place else ""
-            raise DeployError(f"{ended}. First failed: {at}{first.logical_id} ({first.type}): {first.reason}")
+            why = " ".join(filter(None, (first.reason, advice_on(first.reason))))
+            raise DeployError(f"{ended}. First failed: {at}{first.logical_id} ({first.type}): {why}")
         return stack
 
     def delete(self, listener: Listener) -> dict[str, Any]:

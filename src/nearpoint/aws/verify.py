@@ -128,7 +128,10 @@ def _find(clients: Clients, name: str) -> _Deployment:
     known, stack = record.read(clients, name), Stack(clients, name)
     found = stack.describe()
     if found is None or known is None:
-        raise DeployError(f"There is no deployment {name}; `nearpoint deploy --stack {name}` makes one.")
+        account_id = clients.identity().account_id
+        raise DeployError(
+            f"There is no deployment {name} in account {account_id}; `nearpoint deploy --stack {name}` makes one."
+        )
     if found["StackStatus"] not in UPDATABLE:
         raise DeployError(f"The stack {name} is in {found['StackStatus']}; `nearpoint deploy` goes on with it.")
     if not known.data:

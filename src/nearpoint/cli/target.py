@@ -53,4 +53,5 @@ def sentences() -> Iterator[None]:
     try:
         yield
     except DeployError as error:
-        raise CommandError(str(error), Exit.REFUSED if error.refused else Exit.FAILED) from error
+        code = Exit.REFUSED if error.refused else Exit.UNREACHABLE if error.unreachable else Exit.FAILED
+        raise CommandError(str(error), code) from error
