@@ -234,7 +234,8 @@ async def test_a_rule_that_goes_takes_what_was_owed_with_it(regions: Any) -> Non
 async def test_stamps_from_the_future(pair: Any, ahead_s: int) -> None:
     us, eu = pair[US], pair[EU]
     await us.ask("PUT", "aaa", "k", b"future")
-    us.embedded.writer.submit(lambda tx: tx.db.execute("UPDATE object SET stamp = stamp + ?", (ahead_s * 1_000_000,)))
+    ahead = (ahead_s * 1_000_000,)
+    await us.embedded.writer.submit(lambda tx: tx.db.execute("UPDATE object SET stamp = stamp + ?", ahead))
     pair.copy()
     await pair.settled()
     if ahead_s > 86_400:

@@ -39,9 +39,10 @@ class Seen:
         statuses = self.refused.get(call, [])
         if not statuses:
             return None
-        code = {405: "MethodNotAllowed", 503: "SlowDown"}[statuses[0]]
+        status = statuses.pop(0)
+        code = {405: "MethodNotAllowed", 503: "SlowDown"}[status]
         await read_all(request.body, 1 << 30)
-        return Response(statuses.pop(0), Headers(), f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode())
+        return Response(status, Headers(), f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode())
 
 
 async def put(region: Any, bucket: str, key: str, size: int) -> bytes:
