@@ -13,7 +13,7 @@ from nearpoint.awsproto import AwsError
 from nearpoint.bucket.document import Inlet
 from nearpoint.gateway.abilities import Abilities
 from nearpoint.gateway.calls import document
-from nearpoint.gateway.entries import Pair
+from nearpoint.gateway.entries import Intent, Pair, Tally
 from nearpoint.gateway.kept import Kept
 from nearpoint.gateway.log import JetStreamLog
 from nearpoint.gateway.origin import Origin
@@ -116,15 +116,26 @@ class Internal:
 
     async def _owed(self) -> Any:
         await self._log.counted.wait()
+        begun: dict[Pair, list[Intent]] = {}
+        for intent in self._log.intents.values():
+            for destination in intent.destinations:
+                begun.setdefault((intent.bucket, destination), []).append(intent)
         pairs = []
-        for pair, tally in sorted(self._log.tallies.items()):
-            oldest = await self._log.oldest_us(pair) if tally.pending else None
+        for pair in sorted({*self._log.tallies, *begun}):
+            tally, intents = self._log.tallies.get(pair, Tally()), begun.get(pair, ())
+            times = [intent.written_us for intent in intents]
+            first = await self._log.oldest_us(pair) if tally.pending else None
+            oldest = min([*times, *([] if first is None else [first])], default=None)
             pairs.append(
                 {
-                    "bucket": pair[0], "destination": pair[1], "pending": tally.pending, "pending_bytes": tally.size,
-                    "oldest": oldest, "failed": tally.failed,
+                    "bucket": pair[0],
+                    "destination": pair[1],
+                    "pending": tally.pending + len(intents),
+                    "pending_bytes": tally.size + sum(intent.size for intent in intents),
+                    "oldest": oldest,
+                    "failed": tally.failed,
                 }
-            )  # fmt: skip
+            )
         given_up = await self._log.parked(PARKED_SHOWN_MAX) if any(pair["failed"] for pair in pairs) else []
         parked = [
             {

@@ -151,6 +151,8 @@ class Kept:
         return answer
 
     async def _request(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> Any:
+        if not self._client.is_connected:
+            raise UnloggedError("NATS is not connected")
         try:
             return await self._client.request(subject, data, timeout=TIMEOUT_S, headers=headers)
         except Exception as error:

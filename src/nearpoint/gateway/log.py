@@ -66,7 +66,7 @@ class JetStreamLog:
         self._count_to = 0
         self._removed_uncounted: set[int] = set()
         self._closing = False
-        self._open: set[int] = set()
+        self.intents: dict[int, Intent] = {}  # that have not been ended
         self.counted = asyncio.Event()
         self.tallies: dict[Pair, Tally] = {}
         self.last = 0
@@ -103,12 +103,12 @@ class JetStreamLog:
 
     async def begin(self, intent: Intent) -> int:
         number = await self._append(f"{self._prefix}.intent", self._encode(intent))
-        self._open.add(number)
+        self.intents[number] = intent
         return number
 
     async def end(self, number: int, entries: list[Entry]) -> None:
         await asyncio.gather(*(self._owe(entry) for entry in entries))
-        self._open.discard(number)
+        self.intents.pop(number, None)
         await self._delete(number)
 
     async def open(self) -> list[tuple[int, Intent]]:
@@ -121,15 +121,15 @@ class JetStreamLog:
                 after = sequence
                 try:
                     found.append((sequence, decode(data)))
-                    self._open.add(sequence)
                 except msgspec.MsgspecError as error:
                     await self._set_aside(sequence, error)
             if len(page) < PAGE_ROWS:
+                self.intents |= dict(found)
                 return found
 
     async def standing(self, bucket: str, destinations: list[str], key: str) -> Standing:
         worst: Standing = ""
-        for destination in destinations:
+        for destination in {*destinations, *(to for of, to in self.tallies if of == bucket)}:
             tally = self.tallies.get((bucket, destination))
             where = f"{_token(bucket, destination)}.{_token(key)}"
             sure = self.counted.is_set()
@@ -209,7 +209,7 @@ class JetStreamLog:
     @property
     def told_to(self) -> int:
         """Up to which number everything that is owed is in the log: nothing that was begun before is still open."""
-        return min(self.last, min(self._open, default=self.last + 1) - 1)
+        return min(self.last, min(self.intents, default=self.last + 1) - 1)
 
     @property
     def is_closing(self) -> bool:
@@ -327,6 +327,7 @@ class JetStreamLog:
 
     async def _page(self, subject: str, after: int, limit: int = PAGE_ROWS) -> list[tuple[int, str, bytes]]:
         """Sequence, subject and data of the messages behind a sequence."""
+        self._check_connected()
         inbox = self._client.new_inbox()
         found: list[tuple[int, str, bytes]] = []
         try:
@@ -351,7 +352,13 @@ class JetStreamLog:
         answer: dict[str, Any] = orjson.loads((await self._request(subject, data)).data)
         return answer
 
+    def _check_connected(self) -> None:
+        """Whoever waits for the server to come back, waits in vain: another region may take the write meanwhile."""
+        if not self._client.is_connected:
+            raise UnloggedError("NATS is not connected")
+
     async def _request(self, subject: str, data: bytes) -> Any:
+        self._check_connected()
         try:
             async with self._places:
                 return await self._client.request(subject, data, timeout=TIMEOUT_S)
