@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 pytestmark = pytest.mark.xdist_group("stores")
@@ -252,6 +254,10 @@ def test_https(tmp_path: Path, make_settings: Any, start_front: Any, near: Any) 
         assert s3.get_object(Bucket="photos.mrap", Key="by tls")["Body"].read() == b"x" * 100_000
         assert '"at"' not in front.log.read_text()
         s3.close()
+        trusted = ssl.create_default_context(cafile=str(tmp_path / "certificate.pem"))
+        with httpx.Client(http2=True, verify=trusted) as client:
+            answer = client.get(url.replace("127.0.0.1", "localhost") + "/photos.mrap/key")
+        assert (answer.http_version, answer.status_code) == ("HTTP/2", 403)
 
 
 def test_a_request_under_way_is_finished_before_it_ends(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +154,37 @@ async def test_a_refusal_over_tls_arrives(world: Any, authority: Authority) -> N
     await talk.say(b"GET / HTTP/1.1\r\n\r\n")
     assert (await talk.answer()).status == 400
     assert await talk.closed()
+
+
+async def test_a_client_that_does_not_say_goodbye_holds_up_nothing(
+    world: Any, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nearpoint.wire.connection.LINGER_S", 0.05)
+    port = await world.serve(whoami, tls=authority.server_context(), limits=Limits(idle_timeout_s=1))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    received, to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = client_context(authority.certificate_pem)
+    context.check_hostname = False
+    client = context.wrap_bio(received, to_send, server_hostname="localhost")
+
+    async def step(what: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                return what()
+            except ssl.SSLWantReadError:
+                writer.write(to_send.read())
+                received.write(await reader.read(65_536))
+
+    await step(client.do_handshake)
+    client.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    writer.write(to_send.read())
+    assert (await step(lambda: client.read(65_536))).startswith(b"HTTP/1.1 200 OK")
+    server = world.servers[0]
+    assert server.connection_count == 1
+    async with asyncio.timeout(20):
+        await server.drain(60)  # the client hears the goodbye and says nothing
+    assert server.connection_count == 0
+    writer.close()
 
 
 async def test_drain_over_tls(world: Any, authority: Authority) -> None:

@@ -42,8 +42,15 @@ RENEW_S = 300.0  # how often profiles are asked for their credentials; botocore 
 PROBES_AT_ONCE = 4
 PROBE_AGAIN_S = 30.0  # for stores of which something is not known yet
 
-# What the server refuses by itself, in S3's words. The rest is a BadRequest of its status.
-_CODES = {408: "RequestTimeout", 413: "EntityTooLarge", 500: "InternalError", 501: "NotImplemented", 503: "SlowDown"}
+# What the server refuses by itself, in S3's words and with S3's status. The rest is a BadRequest of its own.
+_CODES = {
+    408: "RequestTimeout",
+    413: "EntityTooLarge",
+    431: "RequestHeaderSectionTooLarge",
+    500: "InternalError",
+    501: "NotImplemented",
+    503: "SlowDown",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +93,7 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(["h2", "http/1.1"])
     _load_certificate(context, settings)
     return context
 
@@ -308,5 +315,6 @@ def _json(status: int, value: Any) -> Response:
 
 def error_page(status: int, reason: str) -> Response:
     """What the server refuses by itself, as S3 would say it."""
-    error = AwsError(_CODES.get(status, "BadRequest"), reason, status=status)
+    code = _CODES.get(status)
+    error = AwsError("BadRequest", reason, status=status) if code is None else AwsError(code, reason)
     return load_service("s3").error(error, secrets.token_hex(8).upper())

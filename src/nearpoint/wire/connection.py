@@ -488,6 +488,7 @@ class Connection(Intake):
         """Close now unless a request is under way."""
         if self.idle and not self._lingering:
             self._deaf = True
+            self._since = self._server.ticker.now
             self._transport.close()
 
     def kill(self) -> None:
@@ -509,7 +510,9 @@ class Connection(Intake):
             return
         waited_s = now - self._since
         if self._transport.is_closing():
-            if waited_s > limits.write_timeout_s:
+            # A client that does not answer TLS's goodbye must not hold up a server that ends.
+            goodbye = self._server.draining and self._active is None
+            if waited_s > (LINGER_S if goodbye else limits.write_timeout_s):
                 self._abort()  # what is left to be sent is not being taken
             return
         exchange = self._active

@@ -108,6 +108,8 @@ class Server:
                 backlog=_BACKLOG,
                 ssl=self._tls,
                 ssl_handshake_timeout=self.limits.header_timeout_s if self._tls is not None else None,
+                # It runs from `close` on, while what was written may still be on its way: not shorter than that takes.
+                ssl_shutdown_timeout=self.limits.write_timeout_s if self._tls is not None else None,
             )
         )
 
