@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import os
@@ -43,34 +44,65 @@ def test_the_shipped_function_is_small_and_the_same_every_time(tmp_path: Path) -
         assert {entry.external_attr >> 16 for entry in archive.infolist()} == {0o100644}
 
 
-def test_the_shipped_function_runs_on_a_bare_python(tmp_path: Path) -> None:
-    with zipfile.ZipFile(io.BytesIO(package(shipped_function()).data)) as archive:
-        archive.extractall(tmp_path)
-    event = {
-        "Records": [
-            {
-                "cf": {
-                    "config": {"requestId": "id", "eventType": "origin-request"},
-                    "request": {
-                        "method": "GET", "uri": "/a", "querystring": "", "headers": {},
-                        "origin": {"custom": {"domainName": "x.accesspoint.s3-global.amazonaws.com", "path": ""}},
-                    },
-                }
+EVENT = {
+    "Records": [
+        {
+            "cf": {
+                "config": {"requestId": "id", "eventType": "origin-request"},
+                "request": {
+                    "method": "GET", "uri": "/a", "querystring": "", "headers": {},
+                    "origin": {"custom": {"domainName": "x.accesspoint.s3-global.amazonaws.com", "path": ""}},
+                },
             }
-        ]
-    }  # fmt: skip
-    program = (
-        "import sys; sys.path.insert(0, '.'); before = set(sys.modules); import index, json\n"
-        f"print(json.dumps(index.handler(json.loads({json.dumps(event)!r}), None)['headers']))"
-    )
-    environment = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "token"}
-    ran = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", program],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
-    headers = json.loads(ran.stdout)
-    assert headers["authorization"][0]["value"].startswith("AWS4-ECDSA-P256-SHA256 Credential=AKID/")
+        }
+    ]
+}  # fmt: skip
+# Nothing but the standard library and the package: -I, -S.
+PROGRAM = (
+    "import sys; sys.path.insert(0, '.'); import index, json\n"
+    f"print(json.dumps(index.handler(json.loads({json.dumps(EVENT)!r}), None)['headers']))"
+)
+ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "token"}
+
+
+def interpreters() -> list[str]:
+    """Every Python of Lambda@Edge that this machine has, the one that runs this among them."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = {}
+    for minor in range(9, 15):
+        candidates = [*sorted(pyenv.glob(f"3.{minor}.*/bin/python")), shutil.which(f"python3.{minor}")]
+        for candidate in filter(None, candidates):  # a shim of a version manager may lead nowhere
+            command = [candidate, "-I", "-S", "-c", "import sys; print(sys.version_info[1])"]
+            ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+            if ran.stdout.strip() == str(minor):
+                found[minor] = str(candidate)
+                break
+    return list(({sys.version_info[1]: sys.executable} | found).values())
+
+
+@pytest.mark.parametrize("example", ["active-active", "origin-failover"])
+def test_on_every_python_of_the_edge(example: str, tmp_path: Path) -> None:
+    made = package(shipped_function().parents[1] / example / "function")
+    with zipfile.ZipFile(io.BytesIO(made.data)) as archive:
+        archive.extractall(tmp_path)
+    for path in tmp_path.rglob("*.py"):
+        for minor in range(9, 15):
+            ast.parse(path.read_text(), feature_version=(3, minor))
+    for interpreter in interpreters():
+        ran = subprocess.run(
+            [interpreter, "-I", "-S", "-B", "-c", PROGRAM],
+            cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert ran.returncode == 0, f"{interpreter}: {ran.stderr}"
+        headers = json.loads(ran.stdout)
+        assert headers["authorization"][0]["value"].startswith("AWS4-ECDSA-P256-SHA256 Credential=AKID/")
+
+
+def test_javascript_is_packed_as_it_lies(folder: Folder) -> None:
+    files = {"index.mjs": "export const handler = async (event) => event", "node_modules/a/index.js": "1"}
+    assert package(folder(files), runtime="nodejs22.x").files == tuple(files)
+    with pytest.raises(PackageError, match=r"no other\.js, \.mjs or \.cjs"):
+        package(folder(files), runtime="nodejs22.x", handler="other.handler")
 
 
 @pytest.mark.parametrize(

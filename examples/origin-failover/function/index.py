@@ -9,7 +9,7 @@ Accept-Encoding, User-Agent …) travels on untouched and unsigned.
 import base64
 import hashlib
 import os
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 
 from nearpoint.signing import EMPTY_SHA256, UNSIGNED_PAYLOAD, Credentials, Message, sign_v4a
 
@@ -46,7 +46,7 @@ def handler(event, context):
     message = Message(
         request["method"], on_the_wire(origin["path"] + request["uri"]), on_the_wire(request["querystring"]), to_sign
     )
-    now = datetime.now(UTC)
+    now = datetime.now(timezone.utc)
     for name, value in sign_v4a(message, credentials(), now=now, payload_hash=payload_hash(request)):
         headers[name.lower()] = [{"key": name, "value": value}]
     return request

@@ -8,7 +8,7 @@ Lambda@Edge".
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 # Lambda Developer Guide, "Defined runtime environment variables".
@@ -45,6 +45,16 @@ def check_handler(files: Mapping[str, bytes], handler: str) -> list[str]:
         return [f"{path}:{found.lineno}: {name} is async; Lambda's Python runtime calls ordinary functions only."]
     if isinstance(found, ast.FunctionDef) and not _takes_two(found.args):
         return [f"{path}:{found.lineno}: {name} has to take two arguments, the event and the context."]
+    return []
+
+
+def check_node_handler(files: Collection[str], handler: str) -> list[str]:
+    """The same for JavaScript, whose source is not read: whether the handler's file is there."""
+    module, dot, name = handler.rpartition(".")
+    if not dot or not module or not name:
+        return [f"The handler {handler!r} has to be FILE.FUNCTION, such as index.handler."]
+    if not any(f"{module}.{suffix}" in files for suffix in ("js", "mjs", "cjs")):
+        return [f"The handler is {handler}, but there is no {module}.js, .mjs or .cjs."]
     return []
 
 

@@ -17,13 +17,15 @@ from nearpoint import signing
 from nearpoint.aws import wheels
 from nearpoint.aws.archive import EVENTS, File, build, check_sizes
 from nearpoint.aws.errors import DeployError, PackageError
-from nearpoint.aws.handler import check_handler, check_sources, imported_names
+from nearpoint.aws.handler import check_handler, check_node_handler, check_sources, imported_names
 from nearpoint.aws.native import check_native
 
 HANDLER = "index.handler"
 RUNTIME = "python3.13"
 # CloudFront Developer Guide, "Supported runtimes": Python runtimes that Lambda@Edge takes for new functions.
 RUNTIMES = ("python3.10", "python3.11", "python3.12", "python3.13", "python3.14")
+# Those for JavaScript. Their functions are packed as they lie, node_modules and all: npm has put it right already.
+NODE_RUNTIMES = ("nodejs20.x", "nodejs22.x", "nodejs24.x")
 FILES_MAX = 20_000
 _LEFT_OUT = frozenset(("__pycache__", "node_modules", "requirements.txt"))
 
@@ -62,10 +64,14 @@ def shipped_function() -> Path:
 
 def package(folder: Path, *, handler: str = HANDLER, runtime: str = RUNTIME, event: str = "origin-request") -> Package:
     """The package of a function's folder. Raises PackageError with everything that is wrong with it."""
-    if runtime not in RUNTIMES:
-        raise PackageError([f"Lambda@Edge does not run {runtime}; it runs {', '.join(RUNTIMES)}."])
+    if runtime not in RUNTIMES + NODE_RUNTIMES:
+        raise PackageError([f"Lambda@Edge does not run {runtime}; it runs {', '.join(RUNTIMES + NODE_RUNTIMES)}."])
     if event not in EVENTS:
         raise PackageError([f"There is no event type {event}; there are {', '.join(EVENTS)}."])
+    if runtime in NODE_RUNTIMES:
+        files = _own_files(folder, _LEFT_OUT - {"node_modules"})
+        problems = check_node_handler(files, handler) + check_native({n: f.data for n, f in files.items()}, runtime)
+        return _packed(files, problems, [], handler=handler, runtime=runtime, event=event)
     own = _own_files(folder)
     sources = {name: file.data for name, file in own.items()}
     findings = check_sources(sources)
@@ -84,6 +90,13 @@ def package(folder: Path, *, handler: str = HANDLER, runtime: str = RUNTIME, eve
         ]
         files = libraries | files
     problems += check_native({name: file.data for name, file in files.items()}, runtime)
+    return _packed(files, problems, notes, handler=handler, runtime=runtime, event=event)
+
+
+def _packed(
+    files: Mapping[str, File], problems: list[str], notes: list[str], *, handler: str, runtime: str, event: str
+) -> Package:
+    """The package, unless something is wrong with it or it is too large. Raises PackageError."""
     if problems:
         raise PackageError(list(dict.fromkeys(problems)))
     data = build(files)
@@ -125,14 +138,14 @@ def _uses_the_signer(sources: Mapping[str, bytes], problems: list[str]) -> bool:
     return uses
 
 
-def _own_files(folder: Path) -> dict[str, File]:
+def _own_files(folder: Path, left_out: frozenset[str] = _LEFT_OUT) -> dict[str, File]:
     if not folder.is_dir():
         raise DeployError(f"{folder} is no folder.")
     files: dict[str, File] = {}
     inside = folder.resolve()
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        if any(part in _LEFT_OUT or part.startswith(".") for part in parts) or path.suffix in (".pyc", ".whl"):
+        if any(part in left_out or part.startswith(".") for part in parts) or path.suffix in (".pyc", ".whl"):
             continue
         if not path.resolve().is_relative_to(inside):
             raise PackageError([f"{path} leads out of the folder; copy what it leads to."])

@@ -5,7 +5,7 @@ S3 API Reference, "Authenticating requests" (header and query); codes and messag
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from functools import lru_cache
 
 from nearpoint.signing import canonical
@@ -107,7 +107,7 @@ def _parse_timestamp(text: str) -> datetime | None:
     try:
         return datetime(
             int(text[:4]), int(text[4:6]), int(text[6:8]), int(text[9:11]), int(text[11:13]), int(text[13:15]),
-            tzinfo=UTC,
+            tzinfo=timezone.utc,
         )  # fmt: skip
     except ValueError:
         return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from datetime import UTC
+from datetime import timezone
 
 from nearpoint.signing import canonical, keys
 from nearpoint.signing.regionset import is_region_set
@@ -56,10 +56,10 @@ _NOT_SIGNED = frozenset(
 
 
 def _timestamp(now: datetime) -> str:
-    if now.tzinfo is not UTC:
+    if now.tzinfo is not timezone.utc:
         if now.tzinfo is None:
             raise ValueError("now must carry a time zone")
-        now = now.astimezone(UTC)
+        now = now.astimezone(timezone.utc)
     return canonical.timestamp(now.replace(microsecond=0))
 
 
