@@ -69,9 +69,32 @@ async def test_amendments_and_removals(pair: Any) -> None:
     await us.ask("DELETE", "aaa", "k002", query=f"versionId={removed}")
     await eu.embedded.writer.submit(lambda tx: tx.db.execute("DELETE FROM outbox"))
     report = await reconcile(one, two, repair=True)
-    assert (report.amended, report.missing, report.repaired) == (1, 1, 1)
-    assert {each.what: each.outcome for each in report.shown} == {"amended": "applied", "missing": "had"}
+    assert (report.amended, report.missing, report.removed, report.repaired) == (1, 0, 1, 1)
+    assert {each.what: each.outcome for each in report.shown} == {"amended": "applied"}
     assert b"later" in (await us.ask("GET", "aaa", "k001", query="tagging")).body
+
+
+async def test_what_was_removed_for_good_is_no_difference_and_is_remembered_while_it_is_offered(pair: Any) -> None:
+    us, eu = pair[US], pair[EU]
+    pair.copy()
+    for at in range(5):
+        await us.ask("PUT", "aaa", f"k{at}", b"x" * 1000)
+    await pair.settled()
+    await pair.stop_copying()
+    removed = (await eu.ask("HEAD", "bbb", "k1")).header("x-amz-version-id")
+    await eu.ask("DELETE", "bbb", "k1", query=f"versionId={removed}")
+    await eu.embedded.writer.submit(lambda tx: tx.db.execute("UPDATE removed SET removed = 1"))
+    # Another one is lost, and not because somebody removed it.
+    await eu.embedded.writer.submit(lambda tx: tx.db.execute("DELETE FROM object WHERE key = x'6b32'"))
+    for repair in (False, True, False):
+        report = await reconcile(*await sides(pair), repair=repair)
+        assert report.removed == 1
+        assert [each.key for each in report.shown] == (["k2"] if report.missing else [])
+    assert report.equal
+    assert (await eu.ask("HEAD", "bbb", "k1")).status == 404
+    assert (await eu.ask("GET", "bbb", "k2")).body == b"x" * 1000
+    [[at_us]] = await eu.embedded.writer.submit(lambda tx: list(tx.db.execute("SELECT removed FROM removed")))
+    assert at_us > 1_700_000_000_000_000
 
 
 async def test_rules_bound_what_is_brought(pair: Any) -> None:

@@ -263,8 +263,9 @@ def _take_in(
         if known == stamp or manifest.version != NULL_VERSION or known > stamp:
             _abandon(tx, received)
             return _amend(tx, stored, manifest, description) if known == stamp else "had"
-    gone = "SELECT 1 FROM removed WHERE bucket = ? AND key = ? AND version = ?"
-    if fetch_one(tx.db, gone, (bucket.id, key, manifest.version)):
+    # Remembered for as long as somebody offers it.
+    gone = "UPDATE removed SET removed = ? WHERE bucket = ? AND key = ? AND version = ? RETURNING 1"
+    if fetch_one(tx.db, gone, (tx.now_us, bucket.id, key, manifest.version)):
         _abandon(tx, received)
         return "had"
     if received is None and not manifest.marker:

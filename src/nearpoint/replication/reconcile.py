@@ -8,21 +8,24 @@ while the comparison runs is the log's business and is only counted.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from nearpoint.regions.rules import Change, Rule, destinations
 from nearpoint.regions.version import Stamp
-from nearpoint.replication.peer import Peer, Version
+from nearpoint.replication.peer import Peer, UnavailableError, Version
 from nearpoint.replication.window import BATCH_BYTES_MAX, BATCH_ROWS_MAX, Row
 
 PAGE_ROWS = 2000
 SHOWN_MAX = 100
 ON_ITS_WAY_US = 60_000_000
+BATCHES_MAX = 4
 _OWED = frozenset({"PENDING", "FAILED"})
+_HAS_BEEN_THERE = frozenset({"COMPLETED", "REPLICA"})
 _COUNTED = (
-    "keys", "versions", "missing", "amended", "recent", "repaired", "refused", "restated", "last_key",
+    "keys", "versions", "missing", "amended", "recent", "repaired", "refused", "restated", "removed", "last_key",
 )  # fmt: skip
 _WHY = {
     "": "no rule led there when it was written",
@@ -61,12 +64,16 @@ class Difference:
     outcome: str = ""  # after a repair: applied, had (it was removed there for good, or has arrived since), or why not
 
 
+Found = tuple[Difference, Version]
+
+
 @dataclass(slots=True)
 class Report:
     """How it went. `last_key` is the last key that was dealt with as a whole.
 
     `recent`: differences that are not looked into, of versions written since the start or just on their way.
-    `restated`: versions that had arrived while their log said otherwise.
+    `restated`: versions that had arrived while their log said otherwise. `removed`: versions that somebody removed for
+    good where they are missing, which is no difference.
     """
 
     keys: int = 0
@@ -77,6 +84,7 @@ class Report:
     repaired: int = 0
     refused: int = 0
     restated: int = 0
+    removed: int = 0
     last_key: str = ""
     shown: list[Difference] = field(default_factory=list)  # the first ones
 
@@ -174,6 +182,7 @@ async def reconcile(
                     await on_progress(found)
         await work.finish(key)
     except BaseException:
+        await work.abandon()
         found.restore(sound)
         raise
     if on_progress is not None:
@@ -182,18 +191,19 @@ async def reconcile(
 
 
 class _Work:
-    """What was found to differ and waits to be repaired: never more than a batch each way."""
+    """What was found to differ and waits to be looked into: a few batches at once, and no more."""
 
     def __init__(self, one: Side, two: Side, report: Report, *, repair: bool, until_us: int | None) -> None:
         self._ways = ((one, two), (two, one))
         self._report = report
         self._repair = repair
         self._until_us = until_us
-        self._waiting: list[list[tuple[Difference, Version]]] = [[], []]
+        self._waiting: list[list[Found]] = [[], []]
         self._arrived: list[list[Version]] = [[], []]
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def compare(self, key: str, left: Sequence[Version], right: Sequence[Version]) -> None:
-        """Take down how the two differ about a key; repair when there is enough of it."""
+        """Take down how the two differ about a key; look into it when there is enough of it."""
         for way, (here, there) in enumerate(((left, right), (right, left))):
             source, target = self._ways[way]
             partly = source.peer.newest_only or target.peer.newest_only
@@ -204,7 +214,7 @@ class _Work:
                 self._arrived[way] += doubted(here, there)
             batch = self._waiting[way]
             if len(batch) >= BATCH_ROWS_MAX or sum(version.size for _, version in batch) >= BATCH_BYTES_MAX:
-                await self._mend(way)
+                await self._begin(way)
 
     def _note(self, way: int, key: str, version: Version, what: str) -> None:
         report, (source, target) = self._report, self._ways[way]
@@ -217,11 +227,11 @@ class _Work:
         else:
             report.amended += 1
         why = _WHY.get(version.status, version.status) if what == "missing" else "changed later"
-        found = Difference(source.bucket, target.bucket, key, version.id, what, why)
+        difference = Difference(source.bucket, target.bucket, key, version.id, what, why)
         if len(report.shown) < SHOWN_MAX:
-            report.shown.append(found)
-        if self._repair:
-            self._waiting[way].append((found, version))
+            report.shown.append(difference)
+        if self._repair or _perhaps_removed((difference, version)):
+            self._waiting[way].append((difference, version))
 
     def _left_to_the_log(self, version: Version) -> int:
         """The time after which a version is not looked into. Whoever only looks gives what is on its way a minute."""
@@ -230,28 +240,56 @@ class _Work:
         return self._until_us - grace_us
 
     async def finish(self, key: str) -> None:
-        """Repair what is left, so that everything up to the key has been dealt with."""
+        """Look into what is left, so that everything up to the key has been dealt with."""
         for way in (0, 1):
-            if self._waiting[way]:
-                await self._mend(way)
+            await self._begin(way)
+        while self._tasks:
+            await self._end_one()
+        for way, (source, target) in enumerate(self._ways):
             if self._arrived[way]:
-                source, target = self._ways[way]
                 await source.peer.arrived(source.bucket, target.bucket, self._arrived[way])
                 self._report.restated += len(self._arrived[way])
                 self._arrived[way] = []
         self._report.last_key = key
 
-    async def _mend(self, way: int) -> None:
-        (source, target), batch = self._ways[way], self._waiting[way]
-        rows = [
-            Row(0, version.key, version.id, found.what, version.size, 0, content=found.what == "missing")
-            for found, version in batch
-        ]
-        versions = await source.peer.fetch(source.bucket, rows)
-        try:
-            outcomes = await target.peer.deliver(target.bucket, versions)
-        finally:
-            await versions.close()
+    async def abandon(self) -> None:
+        """End what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _begin(self, way: int) -> None:
+        if not self._waiting[way]:
+            return
+        while len(self._tasks) >= BATCHES_MAX:
+            await self._end_one()
+        batch, self._waiting[way] = self._waiting[way], []
+        self._tasks.add(asyncio.create_task(self._settle(way, batch)))
+
+    async def _end_one(self) -> None:
+        done, self._tasks = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def _settle(self, way: int, batch: list[Found]) -> None:
+        suspects = [each for each in batch if _perhaps_removed(each)]
+        if suspects:
+            outcomes = await self._deliver(way, suspects, content=False)
+            found = zip(suspects, outcomes, strict=True)
+            removed = {id(difference) for (difference, _), outcome in found if outcome["outcome"] == "had"}
+            self._were_removed([difference for difference, _ in batch if id(difference) in removed])
+            batch = [each for each in batch if id(each[0]) not in removed]
+        if self._repair and batch:
+            await self._mend(way, batch)
+
+    def _were_removed(self, differences: Sequence[Difference]) -> None:
+        report = self._report
+        report.missing -= len(differences)
+        report.removed += len(differences)
+        report.shown = [each for each in report.shown if not any(each is one for one in differences)]
+
+    async def _mend(self, way: int, batch: list[Found]) -> None:
+        outcomes = await self._deliver(way, batch, content=True)
         for (difference, version), outcome in zip(batch, outcomes, strict=True):
             difference.outcome = outcome["outcome"]
             if outcome["outcome"] == "refused":
@@ -262,7 +300,30 @@ class _Work:
                 self._report.repaired += 1
             if version.status in _OWED:
                 self._arrived[way].append(version)
-        self._waiting[way] = []
+
+    async def _deliver(self, way: int, batch: list[Found], *, content: bool) -> list[dict[str, Any]]:
+        source, target = self._ways[way]
+        rows = [
+            Row(0, version.key, version.id, found.what, version.size, 0, content=content and found.what == "missing")
+            for found, version in batch
+        ]
+        versions = await source.peer.fetch(source.bucket, rows)
+        try:
+            outcomes = await target.peer.deliver(target.bucket, versions)
+        finally:
+            await versions.close()
+        if len(outcomes) != len(batch):
+            raise UnavailableError(f"{target.peer.region} answers for {len(outcomes)} of {len(batch)} versions")
+        return outcomes
+
+
+def _perhaps_removed(found: Found) -> bool:
+    """Whether a version that is missing may have been removed there for good: it has been there, says its status.
+
+    Such a one is offered without its content first. A delete marker has none, and would be taken at once.
+    """
+    difference, version = found
+    return difference.what == "missing" and version.status in _HAS_BEEN_THERE and not version.marker
 
 
 async def _joined(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 EVERY_S = 86_400.0
 EVERY_MIN_S = 60.0
-EVERY_MAX_S = 90 * 86_400.0
+EVERY_MAX_S = 14 * 86_400.0  # half of how long a store remembers what it removed for good, unless it is offered again
 JITTER = 0.2
 OUTAGE_S = 60.0  # shorter ones the log bridges: nobody writes behind its back in between
 CATCH_UP_MAX_S = 600.0
