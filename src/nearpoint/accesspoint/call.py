@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from nearpoint.accesspoint.authorize import Access
 from nearpoint.accesspoint.copying import CopySource, parse_copy_source
+from nearpoint.accesspoint.documents import COMPLETION, root_of
 from nearpoint.accesspoint.uploads import region_of_query
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.policy.s3_actions import s3_action
@@ -39,8 +40,8 @@ class Call(Struct, frozen=True, kw_only=True):
 
     `access` is the permission that it needs (a copy needs one on its source as well). `key` is None for the bucket
     itself. `upload_region` is the region an upload id belongs to: there alone can it go. `holds_upload_ids`: the
-    answer names upload ids. `is_completion`: it makes an object of its parts. `repeatable`: doing it twice is the same
-    as doing it once. `may_be_elsewhere`: another region may have what one has not.
+    answer names upload ids. `document` is the root element of its XML body. `repeatable`: doing it twice is the same as
+    doing it once. `may_be_elsewhere`: another region may have what one has not.
     """
 
     access: Access
@@ -49,7 +50,7 @@ class Call(Struct, frozen=True, kw_only=True):
     upload_region: str | None = None
     holds_upload_ids: bool = False
     is_bulk_delete: bool = False
-    is_completion: bool = False
+    document: str | None = None
     is_bucket_head: bool = False
     is_download: bool = False
     may_be_elsewhere: bool = False
@@ -61,9 +62,9 @@ class Call(Struct, frozen=True, kw_only=True):
         return self.access.action
 
     @property
-    def is_acl(self) -> bool:
-        """True for a change of an object's ACL."""
-        return self.access.action in ("s3:PutObjectAcl", "s3:PutObjectVersionAcl")
+    def is_completion(self) -> bool:
+        """True for what makes an object of its parts."""
+        return self.document == COMPLETION
 
     @property
     def key(self) -> str | None:
@@ -121,7 +122,7 @@ def read_call(method: str, path: str, query: str, headers: Headers, regions: Col
         upload_region=upload_region,
         holds_upload_ids="uploads" in parameters or (method == "GET" and "uploadId" in parameters),
         is_bulk_delete=key is None and method == "POST",
-        is_completion=upload_region is not None and method == "POST",
+        document=None if key is None or is_read else root_of(method, parameters),
         is_bucket_head=key is None and method == "HEAD",
         is_download=method == "GET" and action in ("s3:GetObject", "s3:GetObjectVersion"),
         may_be_elsewhere=is_read and key is not None and action in _OF_AN_OBJECT,

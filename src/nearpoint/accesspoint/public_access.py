@@ -12,7 +12,6 @@ from nearpoint.awsproto import xml
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.wire.message import Request
 
-ACL_BYTES_MAX = 65_536  # 100 grants (S3 User Guide, "Access control list overview") take far less
 _PUBLIC = frozenset({"public-read", "public-read-write", "authenticated-read"})
 _GROUPS = ("acs.amazonaws.com/groups/global/allusers", "acs.amazonaws.com/groups/global/authenticatedusers")
 
@@ -34,17 +33,9 @@ def refuse_public_acl(request: Request, blocks: Callable[[str], bool]) -> None:
             raise AwsError("AccessDenied")
 
 
-def refuse_public_grants(document: bytes | None, blocks: Callable[[str], bool]) -> None:
-    """The same for the document of a PutObjectAcl (None: too long to be one). Raises MalformedACLError as well."""
-    if document is None:
-        raise AwsError("MaxMessageLengthExceeded")
-    if not document:
-        return  # the ACL is in the head
-    try:
-        root = xml.parse(document, bytes_max=ACL_BYTES_MAX)
-    except xml.XmlError:
-        raise AwsError("MalformedACLError") from None
-    waiting = [root]
+def refuse_public_grants(document: xml.Node | None, blocks: Callable[[str], bool]) -> None:
+    """The same for the document of a request, if it is an ACL."""
+    waiting = [] if document is None or document.tag != "AccessControlPolicy" else [document]
     while waiting:
         node = waiting.pop()
         if node.tag == "URI" and _names_everybody(node.text) and blocks("BlockPublicAcls"):

@@ -28,6 +28,7 @@ from nearpoint.accesspoint.bulk_delete import XML_BYTES_MAX, Wanted, check_diges
 from nearpoint.accesspoint.call import Call, read_call
 from nearpoint.accesspoint.choose import Choice, Chosen, NoActiveRegion, choose
 from nearpoint.accesspoint.copying import CopyPlan
+from nearpoint.accesspoint.documents import bytes_max, read_document
 from nearpoint.accesspoint.failover import REGION_HEADER, Failover
 from nearpoint.accesspoint.fleet import Fleet
 from nearpoint.accesspoint.known import Known, KnownCallers
@@ -166,9 +167,10 @@ class AccessPointNode:
             bucket = routes[0].bucket
             refuse_public_acl(request, lambda setting: view.blocks(bucket, table, setting))
             if not payload.kept:
-                await payload.keep(KEEP_BYTES_MAX)
-            if call.is_acl:
-                refuse_public_grants(payload.data, lambda setting: view.blocks(bucket, table, setting))
+                await payload.keep(KEEP_BYTES_MAX if call.document is None else bytes_max(call.document))
+            if call.document is not None:
+                document = read_document(payload.data, call.document, has_length=payload.length is not None)
+                refuse_public_grants(document, lambda setting: view.blocks(bucket, table, setting))
         copy = None if call.copy_source is None else self._copy_plan(view, permissions, call, table)
         if call.upload_region is not None:
             known = None

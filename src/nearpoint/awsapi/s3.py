@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nearpoint.accesspoint.public_access import ACL_BYTES_MAX, refuse_public_acl, refuse_public_grants
+from nearpoint.accesspoint.documents import BYTES_MAX, read_document
+from nearpoint.accesspoint.public_access import refuse_public_acl, refuse_public_grants
 from nearpoint.awsapi.authorize import policies_of
 from nearpoint.awsapi.call import Context
 from nearpoint.awsapi.endpoint import GLOBAL_REGION, Endpoint
@@ -288,8 +289,9 @@ class S3:
         blocks = bucket.public_access_block.get
         refuse_public_acl(call.request, lambda setting: bool(blocks(setting)))
         if call.operation.name in ("PutBucketAcl", "PutObjectAcl"):
-            await payload.keep(ACL_BYTES_MAX)
-            refuse_public_grants(payload.data, lambda setting: bool(blocks(setting)))
+            await payload.keep(BYTES_MAX)
+            document = read_document(payload.data, "AccessControlPolicy", has_length=payload.length is not None)
+            refuse_public_grants(document, lambda setting: bool(blocks(setting)))
 
     async def _check_replication(self, call: S3Call, bucket: Bucket, payload: Payload) -> None:
         await payload.keep(REPLICATION_BYTES_MAX)
