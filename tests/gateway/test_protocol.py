@@ -23,8 +23,8 @@ from nearpoint.bucket.document import Inlet, Manifest, frame
 from nearpoint.gateway.abilities import Abilities, Ability
 from nearpoint.gateway.entries import Entry, Intent, Standing
 from nearpoint.gateway.origin import Origin
-from nearpoint.gateway.replicas import Replicas
 from nearpoint.gateway.stamps import FIELD, Known, Mark, Note
+from nearpoint.gateway.taking import Taking
 from nearpoint.gateway.writes import Writes
 from nearpoint.regions.rules import Rule
 from nearpoint.regions.version import Stamp
@@ -229,7 +229,7 @@ class Process:
         async def find_out(bucket: str) -> Ability:
             return able
 
-        self.replicas = Replicas(origin, self.writes, Abilities(find_out))
+        self.taking = Taking(origin, self.writes, Abilities(find_out))
 
     async def _sleep(self, _: float) -> None:
         await asyncio.sleep(0)
@@ -294,7 +294,7 @@ class Process:
             key=KEY, version=f"V{stamp.time_us}", content=content is not None, time_us=stamp.time_us,
             origin=stamp.region, marker=content is None, size=len(content or b""), etag=stamp.etag,
         )  # fmt: skip
-        [outcome] = await self.replicas.take(BUCKET, Inlet(BytesBody(frame(manifest) + (content or b""))))
+        [outcome] = await self.taking.take(BUCKET, Inlet(BytesBody(frame(manifest) + (content or b""))))
         return str(outcome["outcome"])
 
     async def known(self) -> Known:

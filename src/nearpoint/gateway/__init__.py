@@ -5,5 +5,6 @@ in its region, and speaks what the embedded store speaks: S3, and replication's 
 and the reconciler need not know which kind of store a region has.
 
 Read `stamps` first (what a key is there, and what is done with a version that arrives; pure), then `writes` (how a
-write gets its stamp and its entry in the log), `log` (the log, in JetStream), `replicas` (versions out and in).
+write gets its stamp and its entry in the log), `log` (the log, in JetStream), `giving` and `taking` (versions out and
+in).
 """

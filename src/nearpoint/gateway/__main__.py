@@ -17,12 +17,13 @@ import structlog
 
 from nearpoint.gateway.abilities import Abilities, try_out
 from nearpoint.gateway.calls import Calls
+from nearpoint.gateway.giving import Giving
 from nearpoint.gateway.internal import Internal
 from nearpoint.gateway.kept import Kept
 from nearpoint.gateway.log import JetStreamLog
 from nearpoint.gateway.origin import Origin
-from nearpoint.gateway.replicas import Replicas
 from nearpoint.gateway.server import GatewayServer
+from nearpoint.gateway.taking import Taking
 from nearpoint.gateway.writes import Writes
 from nearpoint.regions.catalog import StoreSpec
 from nearpoint.regions.store import Store
@@ -64,14 +65,20 @@ class Gateway:
         origin = Origin(store, self._kept, now_us=_now_us)
         abilities = Abilities(lambda bucket: try_out(store, bucket))
         self._writes = Writes(origin, self._log, self._kept, spawn=self.spawn)
-        replicas = Replicas(origin, self._writes, abilities)
         server = GatewayServer(
             credentials=Credentials(spec.access_key_id, spec.secret_key),
             signing_region=spec.signing_region,
             clock=_now,
             origin=origin,
             calls=Calls(origin, self._writes, self._kept),
-            internal=Internal(self._log, self._kept, origin, replicas, abilities),
+            internal=Internal(
+                self._log,
+                self._kept,
+                origin,
+                Giving(origin, self._writes),
+                Taking(origin, self._writes, abilities),
+                abilities,
+            ),
             kept=self._kept,
             log=self._log,
             abilities=abilities,

@@ -14,10 +14,11 @@ from nearpoint.bucket.document import Inlet
 from nearpoint.gateway.abilities import Abilities
 from nearpoint.gateway.calls import document
 from nearpoint.gateway.entries import Intent, Pair, Tally
+from nearpoint.gateway.giving import Giving
 from nearpoint.gateway.kept import Kept
 from nearpoint.gateway.log import JetStreamLog
 from nearpoint.gateway.origin import Origin
-from nearpoint.gateway.replicas import Replicas
+from nearpoint.gateway.taking import Taking
 from nearpoint.regions.payload import Payload
 from nearpoint.wire.message import Headers, Request, Response, StreamBody
 
@@ -32,11 +33,14 @@ TOLD_MAX = 20_000  # of the keys of a pair that a follower is told
 class Internal:
     """The operations under `/-/`."""
 
-    def __init__(self, log: JetStreamLog, kept: Kept, origin: Origin, replicas: Replicas, abilities: Abilities) -> None:
+    def __init__(
+        self, log: JetStreamLog, kept: Kept, origin: Origin, giving: Giving, taking: Taking, abilities: Abilities
+    ) -> None:
         self._log = log
         self._kept = kept
         self._origin = origin
-        self._replicas = replicas
+        self._giving = giving
+        self._taking = taking
         self._abilities = abilities
 
     async def answer(self, request: Request, payload: Payload) -> Response:
@@ -59,16 +63,16 @@ class Internal:
                 case "POST", "versions":
                     asked = orjson.loads(await document(payload))[:BATCH_MAX]
                     wanted = [(str(key), bool(content)) for key, _, content in asked]
-                    body = self._replicas.give(query["bucket"], wanted)
+                    body = self._giving.give(query["bucket"], wanted)
                     return Response(200, Headers([("Content-Type", "application/octet-stream")]), body)
                 case "PUT", "versions":
                     bucket = query["bucket"]
                     if not self._kept.takes_part(bucket):
                         await self._kept.configure(bucket, None)
-                    return _json(await self._replicas.take(bucket, Inlet(payload.open())))
+                    return _json(await self._taking.take(bucket, Inlet(payload.open())))
                 case "GET", "history":
                     limit = int(query.get("limit", ROWS_MAX))
-                    return _json(await self._replicas.history(query["bucket"], query.get("after", ""), limit))
+                    return _json(await self._giving.history(query["bucket"], query.get("after", ""), limit))
                 case "GET", "rules":
                     return _json(self._kept.configurations())
         except (KeyError, ValueError, TypeError, AttributeError) as error:

@@ -18,6 +18,8 @@ from msgspec import Struct
 from nearpoint.regions.version import Stamp, clamped_us, next_time_us
 
 FIELD = "x-amz-meta-nearpoint"
+# The fields that describe content and are the same in every region.
+DESCRIBING = re.compile(r"cache-control|content-(disposition|encoding|language|type)|expires|x-amz-meta-.+")
 Role = Literal["logged", "upload", "quiet", "replica"]
 _ROLES: dict[str, Role] = {"L": "logged", "U": "upload", "Q": "quiet", "R": "replica"}
 _LETTERS = {role: letter for letter, role in _ROLES.items()}

@@ -1,6 +1,5 @@
-"""Versions out of a foreign store and into it, as replication sends them (`bucket.document`).
+"""Versions of other regions into a foreign store, as replication sends them (`bucket.document`).
 
-What goes out is what the key is now: a foreign store's older versions have no stamps that others could order them by.
 What comes in takes the key's place if it is newer, on the condition that nobody has written meanwhile; where the store
 knows no such condition, it is looked at afterwards and taken away again if it hides something newer.
 """
@@ -12,23 +11,20 @@ import hashlib
 import re
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import orjson
 import structlog
 
 from nearpoint.awsproto import AwsError, xml
-from nearpoint.bucket.checksums import ALGORITHM_OF, HEADER, Checksum
-from nearpoint.bucket.document import Inlet, Manifest, frame
-from nearpoint.bucket.metadata import pack, unpack
+from nearpoint.bucket.checksums import HEADER, Checksum
+from nearpoint.bucket.document import Inlet, Manifest
+from nearpoint.bucket.metadata import unpack
 from nearpoint.gateway.abilities import Abilities
-from nearpoint.gateway.origin import Origin, Seen, failure, listed
-from nearpoint.gateway.stamps import FIELD, Known, Mark, Note, bare, decide, known_of, mark_of, version_of
+from nearpoint.gateway.origin import Origin, Seen, failure
+from nearpoint.gateway.stamps import DESCRIBING, FIELD, Mark, Note, bare, decide, mark_of
 from nearpoint.gateway.writes import Flight, Writes
-from nearpoint.regions.capabilities import PREFIX as SCRATCH
-from nearpoint.regions.version import Ahead, Stamp, clamped_us, how_far_ahead
+from nearpoint.regions.version import Ahead, Stamp, how_far_ahead
 from nearpoint.wire.client import UpstreamError
 from nearpoint.wire.message import Body, Headers, Response, StreamBody, read_all
 
@@ -37,9 +33,6 @@ log = structlog.get_logger("nearpoint.gateway")
 SMALL_BYTES_MAX = 1024 * 1024  # what is held in memory, so that it can be sent again
 AT_ONCE = 16
 TRIES = 5
-HISTORY_MAX = 1000
-_GIVEN = re.compile(r"cache-control|content-(disposition|encoding|language|type)|expires|x-amz-meta-.+")
-_HEAD = re.compile(_GIVEN.pattern + r"|x-amz-website-redirect-location|x-amz-server-side-encryption")
 Outcome = dict[str, Any]
 
 
@@ -47,80 +40,13 @@ class ConflictError(Exception):
     """Somebody has written the key since it was looked at."""
 
 
-class Replicas:
-    """Versions of one foreign store, out and in."""
+class Taking:
+    """Takes versions into one foreign store."""
 
     def __init__(self, origin: Origin, writes: Writes, abilities: Abilities) -> None:
         self._origin = origin
         self._writes = writes
         self._abilities = abilities
-
-    def give(self, bucket: str, wanted: Sequence[tuple[str, bool]]) -> StreamBody:
-        """The newest versions of keys, with their content or without, each as it is when its turn comes."""
-        return StreamBody(self._give(bucket, wanted))
-
-    async def _give(self, bucket: str, wanted: Sequence[tuple[str, bool]]) -> AsyncIterator[bytes]:
-        for key, with_content in wanted:
-            try:
-                answer, manifest = await self._read(bucket, key, with_content)
-            except AwsError as error:
-                if error.code == "ServiceUnavailable" or not await self._origin.has(bucket):
-                    raise
-                yield frame(Manifest(key=key, version="", problem=f"{self._origin.region}: {error}"))
-                continue
-            try:
-                yield frame(manifest)
-                if manifest.content:
-                    async for chunk in answer.body:
-                        yield chunk
-            finally:
-                await answer.body.close()
-
-    async def _read(self, bucket: str, key: str, with_content: bool) -> tuple[Response, Manifest]:
-        origin = self._origin
-        mode = Headers([("x-amz-checksum-mode", "ENABLED")])
-        method = "GET" if with_content else "HEAD"
-        answer = await origin.store.send(method, bucket, key, headers=mode)
-        try:
-            mark = await origin.marks.get(bucket, key)
-            known = origin.known(key, answer, mark)
-            if known.stamp is None:
-                return answer, Manifest(key=key, version="", missing=True)
-            if known.adopted:  # from now on it is known by this stamp, whatever the clock says
-                await origin.keep(bucket, key, mark_of(known))
-            manifest = await self._manifest(bucket, key, known, answer.headers, with_content)
-        except BaseException:
-            await answer.body.close()
-            raise
-        return answer, manifest
-
-    async def _manifest(self, bucket: str, key: str, known: Known, headers: Headers, content: bool) -> Manifest:
-        stamp = known.stamp
-        assert stamp is not None
-        amended_us, amended_in = known.amended
-        if known.etag is None:
-            return Manifest(
-                key=key, version=known.version, time_us=stamp.time_us, origin=stamp.region, marker=True,
-                amended_us=amended_us, amended_in=amended_in,
-            )  # fmt: skip
-        size = int(headers.get("content-length") or 0)
-        tagged = headers.get("x-amz-tagging-count") not in (None, "0")
-        parts = await self._origin.part_sizes(bucket, key, known.etag, size)
-        return Manifest(
-            key=key,
-            version=known.version,
-            content=content,
-            time_us=stamp.time_us,
-            origin=stamp.region,
-            size=size,
-            etag=stamp.etag,
-            parts=parts,
-            head=pack(_described(headers)).decode("latin-1"),
-            checksum="" if parts else _checksum(headers),
-            tags=tuple(await self._origin.tags(bucket, key)) if tagged else (),
-            amended_us=amended_us,
-            amended_in=amended_in,
-        )
 
     async def take(self, bucket: str, inlet: Inlet) -> list[Outcome]:
         """Take in versions; what became of each, in order. Raises AwsError and UpstreamError for what concerns all."""
@@ -236,7 +162,7 @@ class Replicas:
             version=manifest.version,
         )  # fmt: skip
         lines = unpack(manifest.head.encode("latin-1", "replace"))
-        fields = Headers([(name, value) for name, value in lines if _GIVEN.fullmatch(name.lower())])
+        fields = Headers([(name, value) for name, value in lines if DESCRIBING.fullmatch(name.lower())])
         fields.set(FIELD, note.pack(manifest.key))
         if manifest.tags and self._abilities.now(bucket).tags:
             fields.set("x-amz-tagging", urlencode(manifest.tags))
@@ -332,72 +258,6 @@ class Replicas:
         if re.fullmatch("[0-9a-f]{32}(-[0-9]+)?", found) and found != manifest.etag:
             raise AwsError("BadDigest", f"The entity tag in {self._origin.region} is {found}, not {manifest.etag}.")
 
-    async def history(self, bucket: str, after: str, limit: int) -> dict[str, Any]:
-        """The newest version of every key behind `after`, in the order of the listing."""
-        origin = self._origin
-        size = max(1, min(limit, HISTORY_MAX))
-        query = {"versions": "", "key-marker": after, "max-keys": size, "encoding-type": "url"}
-        _, data = await origin.ask("GET", bucket, query=urlencode(query))
-        items = listed(data)
-        newest: dict[str, str] = {}  # of a key: its latest delete marker's time, empty for an object
-        last = ""
-        for item in items:
-            name, latest, time = item.child("Key"), item.child("IsLatest"), item.child("LastModified")
-            if item.tag not in ("Version", "DeleteMarker") or name is None:
-                continue
-            last = max(last, name.text, key=str.encode)
-            if name.text.startswith(SCRATCH):
-                continue
-            if latest is not None and latest.text == "true" and name.text.encode() > after.encode():
-                newest[name.text] = "" if item.tag == "Version" else (time.text if time is not None else "")
-        more = any(item.tag == "IsTruncated" and item.text == "true" for item in items)
-        places = asyncio.Semaphore(AT_ONCE)
-
-        async def row(key: str, deleted: str) -> list[Any] | None:
-            async with places:
-                return await self._row(bucket, key, deleted)
-
-        keys = sorted(newest, key=str.encode)
-        rows = await asyncio.gather(*(row(key, newest[key]) for key in keys))
-        if more and not keys and last.encode() > after.encode():
-            return await self.history(bucket, last, limit)
-        return {"rows": [each for each in rows if each is not None], "more": more, "newest_only": True}
-
-    async def _status(self, bucket: str, key: str, known: Known) -> str:
-        """The region's own word on whether it has arrived elsewhere."""
-        if known.role == "replica":
-            return "REPLICA"
-        if known.role not in ("logged", "upload"):
-            return ""
-        return await self._writes.standing(bucket, key) or "COMPLETED"
-
-    async def _row(self, bucket: str, key: str, deleted: str) -> list[Any] | None:
-        origin = self._origin
-        seen = await origin.look(bucket, key)
-        known = seen.known
-        if known.stamp is None and deleted:  # behind Nearpoint's back; from now on it is known
-            time_us = clamped_us(_iso_us(deleted), origin.now_us())
-            stamp = Stamp(time_us, origin.region, "")
-            await origin.keep(
-                bucket, key, Mark(time_us=time_us, region=origin.region, deleted=True, version=version_of(stamp, key))
-            )
-            known = known_of(
-                key, etag=None, note=None, modified_us=0, region=origin.region, now_us=origin.now_us(),
-                mark=await origin.marks.get(bucket, key),
-            )  # fmt: skip
-        if known.stamp is None:
-            return None
-        if known.adopted:
-            await origin.keep(bucket, key, mark_of(known))
-        tagged = seen.headers.get("x-amz-tagging-count") not in (None, "0")
-        tags = orjson.dumps(await origin.tags(bucket, key)).decode() if tagged and known.etag is not None else ""
-        size = int(seen.headers.get("content-length") or 0) if known.etag is not None else 0
-        amended_us, amended_in = known.amended
-        return [
-            key, known.version, known.stamp.time_us, known.stamp.region, known.stamp.etag, amended_us, amended_in,
-            size, int(known.etag is None), tags, await self._status(bucket, key, known),
-        ]  # fmt: skip
-
 
 class _Cutter:
     """Cuts a stream into pieces of given sizes."""
@@ -418,25 +278,6 @@ class _Cutter:
             yield piece
 
 
-def _described(headers: Headers) -> list[tuple[str, str]]:
-    return [
-        (name.lower() if name.lower().startswith("x-amz-") else name, value)
-        for name, value in headers
-        if _HEAD.fullmatch(name.lower()) and name.lower() != FIELD
-    ]
-
-
-def _checksum(headers: Headers) -> str:
-    """The checksum of a whole object, as the embedded store keeps it."""
-    if headers.get("x-amz-checksum-type") == "COMPOSITE":
-        return ""
-    for name, algorithm in ALGORITHM_OF.items():
-        value = headers.get(name)
-        if value is not None and "-" not in value:
-            return Checksum(algorithm, "FULL_OBJECT", value).pack()
-    return ""
-
-
 def _joined(parts: Sequence[str]) -> str:
     """The entity tag of an upload of these parts; empty when theirs are no digests."""
     digests = [re.search('>(?:&quot;|")?([0-9a-f]{32})(?:&quot;|")?</ETag>', part) for part in parts]
@@ -444,13 +285,6 @@ def _joined(parts: Sequence[str]) -> str:
         return ""
     joined = hashlib.md5(b"".join(bytes.fromhex(each[1]) for each in digests if each), usedforsecurity=False)
     return f"{joined.hexdigest()}-{len(parts)}"
-
-
-def _iso_us(text: str) -> int:
-    try:
-        return int(datetime.fromisoformat(text).timestamp() * 1_000_000)
-    except ValueError:
-        return 0
 
 
 def _done(outcome: Outcome) -> asyncio.Future[Outcome]:
