@@ -13,6 +13,7 @@ from nearpoint.wire.client import UpstreamError
 from nearpoint.wire.message import Headers, Request, Response
 
 ZERO = {"MinTTL": 0, "DefaultTTL": 0, "MaxTTL": 0}
+DOMAIN = "d111111abcdef8.cloudfront.net"
 ALL_METHODS = ["GET", "HEAD", "OPTIONS", "PUT", "POST", "PATCH", "DELETE"]
 
 
@@ -91,6 +92,8 @@ async def test_what_is_refused(stage: Any) -> None:
         assert b"403 ERROR" in reply.body
     assert (await stage.get("/" + "a" * 9000)).status == 414
     assert (await stage.get("/a", x_big="a" * 21_000)).status == 494
+    announced = b"POST /a HTTP/1.1\r\nHost: %b\r\nContent-Length: 60000000000\r\n\r\n" % DOMAIN.encode()
+    assert (await stage.raw(announced)).startswith(b"HTTP/1.1 413 ")
     assert not stage.seen
 
 

@@ -197,6 +197,25 @@ async def test_a_slow_origin_is_given_up(stage: Any, raw: RawOrigin) -> None:
     assert (await stage.get("/a")).body == b"right"
 
 
+async def test_an_answer_that_is_not_complete_in_time_is_given_up(stage: Any, raw: RawOrigin) -> None:
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head("Content-Length: 1000000", "Cache-Control: max-age=60"))
+        while True:
+            writer.write(b"x")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+    raw.scripts = [endless, says(GOOD)]
+    config = stage.config(DefaultTTL=60)
+    config["Origins"][0]["ResponseCompletionTimeout"] = 1
+    config["Origins"][0]["CustomOriginConfig"]["HTTPPort"] = raw.port
+    await stage.open(stage.distribution(config))
+    with pytest.raises(UpstreamError):
+        await stage.get("/a")
+    assert (await stage.get("/a")).body == b"right"
+
+
 # --- what an origin says is not to be used against other viewers
 
 

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from nearpoint.edge.invalidation import compile_invalidation
-from nearpoint.edge.managed import CACHING_DISABLED
+from nearpoint.edge.managed import ALL_VIEWER, CACHING_DISABLED, CACHING_OPTIMIZED
 from nearpoint.edge.storable import Why
 from nearpoint.edge.unkept import EVERY_S
 from nearpoint.telemetry.metrics import Registry, read
@@ -40,6 +40,7 @@ CASES: list[tuple[Why, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     (Why.CACHING_DISABLED, {}, {}, {}),
     (Why.NO_FRESHNESS, {}, {}, {}),
     (Why.INCOMPLETE, {"body": "broken", "Cache_Control": "max-age=60"}, {}, {}),
+    (Why.DECEPTION, {"Content_Type": "text/html; charset=utf-8"}, {"target": "/a/x.css", "cookie": "id=1"}, {}),
     (Why.INVALIDATED, {"Cache_Control": "max-age=60"}, {}, {}),
 ]
 LATER = (Why.BODY_LIMIT, Why.INCOMPLETE)  # the answer has begun by then: log and metric alone
@@ -60,6 +61,10 @@ async def test_it_shows_everywhere(
 ) -> None:
     if why is Why.CACHING_DISABLED:
         config = stage.config(CachePolicyId=CACHING_DISABLED)
+        del config["DefaultCacheBehavior"]["ForwardedValues"]
+        distributions = [stage.distribution(config)]
+    elif why is Why.DECEPTION:
+        config = stage.config(CachePolicyId=CACHING_OPTIMIZED, OriginRequestPolicyId=ALL_VIEWER)
         del config["DefaultCacheBehavior"]["ForwardedValues"]
         distributions = [stage.distribution(config)]
     elif why in (Why.METHOD, Why.REQUEST_BODY, Why.SET_COOKIE, Why.AUTHORIZATION):
@@ -89,7 +94,7 @@ async def test_it_shows_everywhere(
     stage.answer = respond
     with structlog.testing.capture_logs() as logs:
         try:
-            reply = await stage.get("/a?secret=1", **viewer)
+            reply = await stage.get(**{"target": "/a?secret=1", **viewer})
         except Exception:
             assert why is Why.INCOMPLETE
             reply = None
@@ -98,7 +103,8 @@ async def test_it_shows_everywhere(
         assert reply is not None
         assert f"detail={why.value}" in reply.note
     (line,) = [line for line in logs if line["event"] == "not kept"]
-    assert (line["reason"], line["path"], line["behavior"]) == (why.value, "/a", "default")
+    path = "/a" if why is not Why.DECEPTION else "/a/x.css"
+    assert (line["reason"], line["path"], line["behavior"]) == (why.value, path, "default")
     (counted,) = read(tmp_path)
     assert counted[f'nearpoint_not_stored_total{{reason="{why.value}"}}'] == 1
 
@@ -124,3 +130,27 @@ async def test_set_cookie_that_goes_to_nobody_is_in_nobodys_way(
     replies = [await stage.get("/a") for _ in words]
     assert [reply.cache for reply in replies] == words
     assert [reply["set-cookie"] for reply in replies] == [None if forward == "none" else "id=1"] * 2
+
+
+@pytest.mark.parametrize(
+    ("target", "origin", "cookie", "word"),
+    [
+        ("/account/x.css", {"Content_Type": "text/html"}, "id=1", "Miss"),
+        ("/account/..%2fx.JS", {"Content_Type": "application/json"}, "id=1", "Miss"),
+        ("/account;x.png", {"Content_Type": "text/html"}, "id=1", "Miss"),
+        ("/x.css", {"Content_Type": "text/css"}, "id=1", "Hit"),
+        ("/x.css", {"Content_Type": "text/html"}, "", "Hit"),  # nobody's page
+        ("/x.css", {"Content_Type": "text/html", "Cache_Control": "max-age=60"}, "id=1", "Hit"),  # the origin's word
+        ("/account", {"Content_Type": "text/html"}, "id=1", "Hit"),  # as CloudFront
+    ],
+)
+async def test_a_page_under_a_files_name(
+    stage: Any, answer: Any, target: str, origin: dict[str, str], cookie: str, word: str
+) -> None:
+    stage.answer = lambda request: answer(b"page", **origin)
+    config = stage.config(CachePolicyId=CACHING_OPTIMIZED, OriginRequestPolicyId=ALL_VIEWER)
+    del config["DefaultCacheBehavior"]["ForwardedValues"]
+    await stage.open(stage.distribution(config))
+    fields = {"cookie": cookie} if cookie else {}
+    assert (await stage.get(target, **fields)).cache == "Miss"
+    assert (await stage.get(target)).cache == word

@@ -230,10 +230,11 @@ async def test_a_cancelled_waiter_takes_nobodys_place(world: Any) -> None:
     assert client._pools[at].open_count == 1
 
 
-async def test_idle_connections_are_closed_in_time(world: Any) -> None:
+@pytest.mark.parametrize("own", [True, False])
+async def test_idle_connections_are_closed_in_time(world: Any, own: bool) -> None:
     origin = Counting()
-    at = Origin(host="127.0.0.1", port=await world.upstream(origin))
-    client = world.client(idle_s=0.1)
+    at = Origin(host="127.0.0.1", port=await world.upstream(origin), idle_s=0.1 if own else None)
+    client = world.client(idle_s=30 if own else 0.1)
     await client.send(get(), at)
     assert origin.open == 1
     await asyncio.sleep(0.5)

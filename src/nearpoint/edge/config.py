@@ -65,6 +65,7 @@ class Origin:
     connection_attempts: int = 3
     read_timeout_s: float = 30
     keepalive_timeout_s: float = 5
+    completion_timeout_s: float | None = None  # for a whole answer; None: there is no end to it
     access_control: AccessControl | None = None
     access_identity: str = ""
     shield_region: str = ""  # where its origin shield is, if it has one
@@ -195,6 +196,7 @@ def standalone_distribution(*, host: str, port: int, tls: bool, path: str = "") 
         protocol="https-only" if tls else "http-only",
         http_port=port,
         https_port=port,
+        keepalive_timeout_s=30,
     )
     behavior = Behavior(
         pattern=None,
@@ -276,6 +278,8 @@ def _origin(item: Any, where: str, known: References) -> Origin:
         ),
         connect_timeout_s=number_of(item, "ConnectionTimeout", 10, where, between=(1, 10)),
         connection_attempts=int(number_of(item, "ConnectionAttempts", 3, where, between=(1, 3))),
+        read_timeout_s=number_of(s3 or {}, "OriginReadTimeout", 30, f"{where}.S3OriginConfig", between=(1, 120)),
+        completion_timeout_s=number_of(item, "ResponseCompletionTimeout", 0, where, between=(0, 3600)) or None,
         access_control=_access_control(item, where, known),
         access_identity=text_of(s3, "OriginAccessIdentity", "", where) if isinstance(s3, Mapping) else "",
         shield_region=_shield_region(item.get("OriginShield") or {}, f"{where}.OriginShield"),

@@ -9,6 +9,7 @@ from nearpoint.edge.visit import ERROR, REDIRECT, Answer, Visit, answer_of
 
 URL_BYTES_MAX = 8_192  # CloudFront quotas: the length of a URL, and of a request's header fields
 HEADERS_BYTES_MAX = 20_480
+BODY_BYTES_MAX = 50_000_000_000  # the largest file for POST and PUT
 
 
 def refuse(visit: Visit, *, country: str | None, via: str) -> Answer | None:
@@ -28,6 +29,8 @@ def refuse(visit: Visit, *, country: str | None, via: str) -> Answer | None:
     if geo is not None and not geo.admits(country):
         detail = "The Amazon CloudFront distribution is configured to block access from your country."
         return page(403, "country", detail)
+    if (request.body.length or 0) > BODY_BYTES_MAX:
+        return page(413, "body-too-large")
     if len(request.target) > URL_BYTES_MAX:
         return page(414, "url-too-long")
     if sum(len(name) + len(value) + 4 for name, value in request.headers) > HEADERS_BYTES_MAX:

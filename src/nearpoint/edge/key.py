@@ -89,6 +89,11 @@ def key_path(key: Key) -> str:
     return f"{path}?{query}" if query else path
 
 
+def key_cookies(key: Key) -> str:
+    """The cookies that are in the key."""
+    return str(key[6])
+
+
 def key_distribution(key: Key) -> str:
     """The distribution that the key belongs to."""
     return str(key[0])

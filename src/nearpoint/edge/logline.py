@@ -30,6 +30,7 @@ _DETAILED = {
     "bad-target": "InvalidRequest",
     "request-body": "InvalidRequest",
     "url-too-long": "InvalidRequest",
+    "body-too-large": "InvalidRequest",
     "headers-too-large": "InvalidRequestHeader",
     "origin-connect": "OriginConnectError",
     "origin-timeout": "OriginCommError",

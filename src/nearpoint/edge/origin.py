@@ -12,6 +12,7 @@ from typing import Literal
 import structlog
 
 from nearpoint.edge.access_control import signed
+from nearpoint.edge.bodyintime import BodyInTime
 from nearpoint.edge.config import Origin
 from nearpoint.edge.headers import origin_headers
 from nearpoint.edge.metrics import EdgeMetrics
@@ -60,6 +61,7 @@ def target_of(origin: Origin, viewer_scheme: str) -> OriginTarget:
         connection_attempts=origin.connection_attempts,
         read_timeout_s=origin.read_timeout_s,
         keepalive_timeout_s=origin.keepalive_timeout_s,
+        completion_timeout_s=origin.completion_timeout_s,
         region=_s3_region(origin.domain) if origin.kind == "s3" else "",
         auth_method="origin-access-identity" if origin.access_identity else "none",
     )
@@ -229,9 +231,13 @@ class OriginAsker:
         status, reason = 502, "connect"
         while attempts > 0:
             attempts -= 1
+            began_at = asyncio.get_running_loop().time()
             try:
                 async with asyncio.timeout(target.connect_timeout_s + target.read_timeout_s):
-                    return await self._fetch(target, request)
+                    response = await self._fetch(target, request)
+                if target.completion_timeout_s is not None:
+                    response.body = BodyInTime(response.body, began_at + target.completion_timeout_s)
+                return response
             except UpstreamError as error:
                 reason = error.reason
                 status = 504 if reason == "timeout" else 502

@@ -28,6 +28,7 @@ class OriginTarget:
     connection_attempts: int = 3
     read_timeout_s: float = 30
     keepalive_timeout_s: float = 5
+    completion_timeout_s: float | None = None
     region: str = ""  # S3 origins
     auth_method: Literal["origin-access-identity", "none"] = "none"  # S3 origins
 

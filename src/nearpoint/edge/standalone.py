@@ -60,7 +60,8 @@ class ClientFetch:
         self._client = client
 
     async def __call__(self, target: OriginTarget, request: Request, /) -> Response:
-        origin = Origin(host=target.host, port=target.port, tls=target.scheme == "https")
+        tls = target.scheme == "https"
+        origin = Origin(host=target.host, port=target.port, tls=tls, idle_s=target.keepalive_timeout_s)
         timeouts = Timeouts(connect_s=target.connect_timeout_s, read_s=target.read_timeout_s)
         return await self._client.send(request, origin, timeouts)
 

@@ -11,7 +11,7 @@ from enum import Enum
 
 from nearpoint.edge.config import ErrorResponse
 from nearpoint.edge.directives import parse_cache_control
-from nearpoint.edge.freshness import Freshness, Source, judge
+from nearpoint.edge.freshness import Freshness, Source, judge, stated_lifetime_s
 from nearpoint.edge.policies import CachePolicy
 from nearpoint.edge.vary import Variance, vary_names
 from nearpoint.wire.message import Headers
@@ -43,6 +43,7 @@ class Why(Enum):
     BODY_LIMIT = "fill-memory"
     INCOMPLETE = "incomplete"
     INVALIDATED = "invalidated"
+    DECEPTION = "deception"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +68,14 @@ def decide(
     received_at: float,
     shield_s: float | None = None,
     strips_cookies: bool = False,
+    deceptive: bool = False,
 ) -> Verdict:
     """Whether the answer to a GET may be kept.
 
     `authorized`: the origin was sent an Authorization field that is not in the cache key (RFC 9111 §3.5).
     `shield_s`: how long the origin's shield, which has kept it, would still serve it. Two caches in a row keep an
     answer no longer than one. `strips_cookies`: Set-Cookie is not passed on, so it is in nobody's way.
+    `deceptive`: it may be private under a public name (`deception`), unless the origin says how long to keep it.
     """
     custom = errors.get(status)
     if policy.disabled and custom is None:
@@ -119,6 +122,8 @@ def decide(
         return Keep(freshness=replace(freshness, fresh_s=shield_s), variance=variance)
     if freshness.source is Source.NONE:
         return Why.NO_CACHE if control.no_cache else Why.NO_FRESHNESS
+    if deceptive and stated_lifetime_s(control, headers, received_at)[0] is None:
+        return Why.DECEPTION
     if freshness.source is Source.DEFAULT and status not in HEURISTIC and not control.public:
         return Why.STATUS
     lasts = freshness.fresh_s > 0 or freshness.stale_while_revalidate_s > 0

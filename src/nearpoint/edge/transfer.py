@@ -15,13 +15,15 @@ import structlog
 from nearpoint.edge.answers import passed_fields, passes_cookies, result_word
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.collapse import Filling, Flight, Landing, Private, Stored
+from nearpoint.edge.deception import is_deceptive
 from nearpoint.edge.deliver import PartsOf
 from nearpoint.edge.entry import Entry
 from nearpoint.edge.errors import error_page
 from nearpoint.edge.headers import refreshed_headers
 from nearpoint.edge.keep import Keeper, Reply
-from nearpoint.edge.key import Key
+from nearpoint.edge.key import Key, key_cookies
 from nearpoint.edge.metrics import EdgeMetrics
+from nearpoint.edge.notices import Notices
 from nearpoint.edge.origin import Arrived, OriginAsker
 from nearpoint.edge.partfill import PartError, PartFiller
 from nearpoint.edge.parts import aligned_range, range_field, read_content_range
@@ -33,6 +35,7 @@ from nearpoint.wire.message import Body, Headers
 
 log = structlog.get_logger("nearpoint.edge")
 
+TROUBLE_EVERY_S = 1.0  # how often the log says that an origin fails
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
@@ -56,6 +59,7 @@ class Transfer:
         self._clock = clock
         self._via = via
         self._unkept = Unkept(metrics, clock)
+        self._notices = Notices(TROUBLE_EVERY_S, clock)
         self._remembered: dict[Key, tuple[Why, float]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._filler = PartFiller(tiers, self.spawn)
@@ -255,14 +259,17 @@ class Transfer:
 
     def trouble(self, visit: Visit, trouble: Trouble, forward: str) -> Answer:
         """The page for an origin or a function that failed."""
-        log.warning(
-            "no answer from the origin" if trouble.unreachable else "function failed",
-            request_id=visit.request_id,
-            origin=visit.behavior.origin.domain,
-            status=trouble.status,
-            reason=trouble.reason,
-            text=trouble.text,
-        )
+        unsaid = self._notices.due((visit.behavior.origin.domain, trouble.reason))
+        if unsaid is not None:
+            log.warning(
+                "no answer from the origin" if trouble.unreachable else "function failed",
+                request_id=visit.request_id,
+                origin=visit.behavior.origin.domain,
+                status=trouble.status,
+                reason=trouble.reason,
+                text=trouble.text,
+                others_before=unsaid,
+            )
         page = error_page(trouble.status, visit.request_id)
         answer = answer_of(page, result=trouble.result, note=f"fwd={forward}; detail={trouble.reason}", via=self._via)
         answer.trouble = trouble
@@ -311,4 +318,11 @@ def _verdict(visit: Visit, status: int, headers: Headers, arrived: Arrived, *tim
         received_at=times[1],
         shield_s=arrived.fresh_s,
         strips_cookies=not passes_cookies(visit.behavior),
+        deceptive=not visit.distribution.standalone
+        and is_deceptive(
+            visit.path,
+            content_type=headers.get("content-type") or "",
+            forwarded=arrived.forwarded,
+            keyed_cookies=key_cookies(visit.key),
+        ),
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from nearpoint.edge.metrics import EdgeMetrics
+from nearpoint.edge.notices import Notices
 from nearpoint.edge.storable import Why
 from nearpoint.edge.visit import Visit
 
@@ -20,25 +21,19 @@ class Unkept:
 
     def __init__(self, metrics: EdgeMetrics, clock: Callable[[], float]) -> None:
         self._metrics = metrics
-        self._clock = clock
-        self._said: dict[tuple[str, str, Why], tuple[float, int]] = {}  # when, and how many since
+        self._notices = Notices(EVERY_S, clock)
 
     def note(self, visit: Visit, why: Why) -> None:
         """An answer for this visit has not been kept."""
         self._metrics.not_stored(why.value)
-        key = (visit.distribution.id, visit.behavior.name, why)
-        now = self._clock()
-        said_at, count = self._said.get(key, (-EVERY_S, 0))
-        if 0 <= now - said_at < EVERY_S:
-            self._said[key] = (said_at, count + 1)
-            return
-        self._said[key] = (now, 0)
-        log.info(
-            "not kept",
-            reason=why.value,
-            distribution=visit.distribution.id,
-            behavior=visit.behavior.name,
-            path=visit.path[:256],
-            request_id=visit.request_id,
-            others_before=count,
-        )
+        unsaid = self._notices.due((visit.distribution.id, visit.behavior.name, why))
+        if unsaid is not None:
+            log.info(
+                "not kept",
+                reason=why.value,
+                distribution=visit.distribution.id,
+                behavior=visit.behavior.name,
+                path=visit.path[:256],
+                request_id=visit.request_id,
+                others_before=unsaid,
+            )

@@ -148,6 +148,8 @@ def _target_of(origin: Origin, before: ports.OriginTarget) -> ports.OriginTarget
             auth_method=origin.auth_method,
             connect_timeout_s=before.connect_timeout_s,
             connection_attempts=before.connection_attempts,
+            read_timeout_s=before.read_timeout_s,
+            completion_timeout_s=before.completion_timeout_s,
         )
     return ports.OriginTarget(
         kind="custom",
@@ -161,4 +163,5 @@ def _target_of(origin: Origin, before: ports.OriginTarget) -> ports.OriginTarget
         keepalive_timeout_s=origin.keepalive_timeout_s,
         connect_timeout_s=before.connect_timeout_s,
         connection_attempts=before.connection_attempts,
+        completion_timeout_s=before.completion_timeout_s,
     )

@@ -55,7 +55,13 @@ class OriginRouter:
         if host.endswith(AWS_SUFFIX):
             return await self._client.send(request, self._aws_api, timeouts)
         tls = target.scheme == "https"
-        origin = Origin(host=target.host, port=target.port, tls=tls, server_name=target.host if tls else None)
+        origin = Origin(
+            host=target.host,
+            port=target.port,
+            tls=tls,
+            server_name=target.host if tls else None,
+            idle_s=target.keepalive_timeout_s,
+        )
         return await self._client.send(request, origin, timeouts)
 
 

@@ -20,13 +20,17 @@ _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})  #
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where to connect: a host and port, or a unix socket. `server_name` is verified (and sent) instead of `host`."""
+    """Where to connect: a host and port, or a unix socket. `server_name` is verified (and sent) instead of `host`.
+
+    `idle_s` is how long an idle connection is kept, where that is not the client's to say.
+    """
 
     host: str
     port: int
     tls: bool = False
     server_name: str | None = None
     unix_path: str | None = None
+    idle_s: float | None = None
 
     @property
     def authority(self) -> str:
@@ -40,10 +44,11 @@ class Origin:
 class _Pool:
     """The connections to one origin: `open_count` of them, the idle ones with the last used at the end."""
 
-    __slots__ = ("authority", "connections", "idle", "open_count", "waiters")
+    __slots__ = ("authority", "connections", "idle", "idle_s", "open_count", "waiters")
 
-    def __init__(self, authority: str) -> None:
+    def __init__(self, authority: str, idle_s: float) -> None:
         self.authority = authority
+        self.idle_s = idle_s
         self.open_count = 0
         self.connections: set[UpstreamConnection] = set()
         self.idle: list[UpstreamConnection] = []
@@ -87,7 +92,9 @@ class Client:
         limits = timeouts if timeouts is not None else _DEFAULT
         pool = self._pools.get(origin)
         if pool is None:
-            pool = self._pools[origin] = _Pool(origin.authority)
+            pool = self._pools[origin] = _Pool(
+                origin.authority, self._idle_s if origin.idle_s is None else origin.idle_s
+            )
         connection: UpstreamConnection | None = None
         while pool.idle:
             connection = pool.idle.pop()
@@ -216,7 +223,7 @@ class Client:
 
     def _tick(self, now: float) -> None:
         for pool in list(self._pools.values()):
-            while pool.idle and pool.idle[0].idle_s(now) > self._idle_s:
+            while pool.idle and pool.idle[0].idle_s(now) > pool.idle_s:
                 pool.idle[0].close()
             for connection in list(pool.connections):
                 connection.check(now)
