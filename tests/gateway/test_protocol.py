@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import os
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from email.utils import formatdate
 from typing import Any
@@ -356,7 +356,7 @@ async def test_killed_at_every_step_there_is_no_write_or_one_that_is_owed(operat
     assert acknowledged > 0
 
 
-async def settled(pace: random.Random, works: list[Awaitable[Any]], scene: Scene) -> list[Any]:
+async def settled(pace: random.Random, works: Sequence[Awaitable[Any]], scene: Scene) -> list[Any]:
     async def wait() -> None:
         for _ in range(pace.randrange(4)):
             await asyncio.sleep(0)

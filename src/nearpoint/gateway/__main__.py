@@ -65,20 +65,14 @@ class Gateway:
         origin = Origin(store, self._kept, now_us=_now_us)
         abilities = Abilities(lambda bucket: try_out(store, bucket))
         self._writes = Writes(origin, self._log, self._kept, spawn=self.spawn)
+        giving, taking = Giving(origin, self._writes), Taking(origin, self._writes, abilities)
         server = GatewayServer(
             credentials=Credentials(spec.access_key_id, spec.secret_key),
             signing_region=spec.signing_region,
             clock=_now,
             origin=origin,
             calls=Calls(origin, self._writes, self._kept),
-            internal=Internal(
-                self._log,
-                self._kept,
-                origin,
-                Giving(origin, self._writes),
-                Taking(origin, self._writes, abilities),
-                abilities,
-            ),
+            internal=Internal(self._log, self._kept, origin, giving, taking, abilities),
             kept=self._kept,
             log=self._log,
             abilities=abilities,

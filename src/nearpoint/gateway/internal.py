@@ -34,7 +34,13 @@ class Internal:
     """The operations under `/-/`."""
 
     def __init__(
-        self, log: JetStreamLog, kept: Kept, origin: Origin, giving: Giving, taking: Taking, abilities: Abilities
+        self,
+        log: JetStreamLog,
+        kept: Kept,
+        origin: Origin,
+        giving: Giving,
+        taking: Taking,
+        abilities: Abilities,
     ) -> None:
         self._log = log
         self._kept = kept
