@@ -1,5 +1,5 @@
 """`python -m nearpoint`: the same as `nearpoint`."""
 
-from nearpoint.cli.main import run
+from nearpoint.cli import run
 
 run()
