@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from nearpoint.edge.conditional import Condition, check_conditions, choose_part
-from nearpoint.edge.entry import Entry, Parts
+from nearpoint.edge.entry import Entry, Parts, decode_fields
 from nearpoint.edge.fill import Fill
 from nearpoint.edge.visit import Answer
 from nearpoint.wire.message import Body, Headers, Request, Response, StreamBody
@@ -17,6 +17,8 @@ Fields = list[tuple[str, str]]
 # Reads a body that is kept in parts: from this byte on, so many bytes.
 PartsOf = Callable[[int, int], Body]
 _NOT_IN_304 = frozenset({"content-type", "content-encoding", "content-language", "content-disposition"})
+# Without any of these fields a request gets all there is.
+_SHAPING = frozenset({"if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "range"})
 
 
 def fields_304(fields: Fields) -> Fields:
@@ -29,13 +31,14 @@ def from_entry(
 ) -> Answer:
     """The answer from a stored entry. `parts` reads a body that is kept in parts."""
     read = entry.part if parts is None or not isinstance(entry.body, Parts) else parts
-    answer = shaped(request, entry.status, entry.headers(), len(entry.body))
+    fields = decode_fields(entry.fields)
+    answer = shaped(request, entry.status, Headers(fields), len(entry.body))
     if isinstance(answer, Span):
         part = answer
-        answer = Answer(status=206, fields=[*entry.headers(), ("Content-Range", content_range(part, len(entry.body)))])
+        answer = Answer(status=206, fields=[*fields, ("Content-Range", content_range(part, len(entry.body)))])
         _give(answer, request, read, part.first, part.length)
     elif answer is None:
-        answer = Answer(status=entry.status, fields=list(entry.headers()))
+        answer = Answer(status=entry.status, fields=fields)
         _give(answer, request, read, 0, len(entry.body))
     answer.result, answer.status_note, answer.age_s = result, note, entry.age_s(now)
     return answer
@@ -60,7 +63,7 @@ def shaped(request: Request, status: int, headers: Headers, size: int | None) ->
 
     An Answer (304, 412, 416) without a body, the span to send, or None: all of it.
     """
-    if status != 200 or request.method not in ("GET", "HEAD"):
+    if status != 200 or request.method not in ("GET", "HEAD") or _SHAPING.isdisjoint(request.headers.by_name()):
         return None
     condition = check_conditions(request.headers, headers)
     if condition is Condition.NOT_MODIFIED:

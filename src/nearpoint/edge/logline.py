@@ -19,6 +19,7 @@ FIELDS = (
 HEAD = f"#Version: 1.0\n#Fields: {FIELDS}\n".encode()
 URL_CHARACTERS_MAX = 8_192
 _SAFE = "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~%"
+_CLEAN = re.compile(r"[!-~]+")  # all that quote would leave as it is, which is the most common
 _LOGGED = (b"host", b"referer", b"user-agent", b"x-forwarded-for", b"cookie")
 _DETAIL = re.compile(r"detail=([a-z-]+)")
 # x-edge-detailed-result-type by the reason that Cache-Status gives.
@@ -54,6 +55,8 @@ class Said:
 
 def clean(value: str) -> str:
     """A value as the log writes it: white space, control and non-ASCII characters percent-encoded, `-` when empty."""
+    if _CLEAN.fullmatch(value):
+        return value
     return quote(value, safe=_SAFE, encoding="latin-1") if value else "-"
 
 
