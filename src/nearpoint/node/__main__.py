@@ -74,6 +74,7 @@ class Node:
             folder=cache_dir / "edges",
             disk_bytes=CACHE_DISK_BYTES // count,
         )
+        self._seen_invalidations: set[str] = set()
         self.logs = LogSpool(cache_dir / "access-logs", clock=time.time, random_hex=lambda: secrets.token_hex(4))
         registry = Registry(cache_dir.parent / "metrics" / f"{config['name']}.metrics")
         self.ready = registry.counter(WORKER_READY)
@@ -116,7 +117,7 @@ class Node:
         def refused(distribution_id: str, error: ConfigError) -> None:
             log.error("a distribution cannot be served", distribution=distribution_id, error=str(error))
 
-        load(self.locations, snapshot, refused)
+        load(self.locations, snapshot, refused, self._seen_invalidations)
         log.info("running by a new snapshot", generation=snapshot.generation)
 
     def _stores(self, stores: dict[str, dict[str, Any]], relays: dict[str, int]) -> dict[str, Store]:

@@ -163,9 +163,9 @@ class Location:
 
 
 def compiled(
-    snapshot: Snapshot, on_error: Callable[[str, ConfigError], None]
+    snapshot: Snapshot, on_error: Callable[[str, ConfigError], None], seen: set[str]
 ) -> tuple[list[Distribution], dict[str, list[Invalidation]]]:
-    """The distributions and invalidations of a snapshot, ready for `Edge.load`.
+    """The distributions of a snapshot and its invalidations that have not been seen, ready for `Edge.load`.
 
     `on_error` hears of a distribution that cannot be served; the others are.
     """
@@ -182,7 +182,7 @@ def compiled(
             continue
         distributions.append(made)
         roots[made.id] = made.default_root_object
-    return distributions, _invalidations(snapshot, roots)
+    return distributions, _invalidations(snapshot, roots, seen)
 
 
 def references(snapshot: Snapshot) -> References:
@@ -202,10 +202,11 @@ def references(snapshot: Snapshot) -> References:
     )
 
 
-def _invalidations(snapshot: Snapshot, known: Mapping[str, str]) -> dict[str, list[Invalidation]]:
+def _invalidations(snapshot: Snapshot, known: Mapping[str, str], seen: set[str]) -> dict[str, list[Invalidation]]:
     by_distribution: dict[str, list[Invalidation]] = {}
     for each in snapshot.invalidations:
-        if each.distribution_id in known:
+        if each.distribution_id in known and each.invalidation_id not in seen:
+            seen.add(each.invalidation_id)
             by_distribution.setdefault(each.distribution_id, []).append(
                 compile_invalidation(
                     invalidation_id=each.invalidation_id,
@@ -214,11 +215,18 @@ def _invalidations(snapshot: Snapshot, known: Mapping[str, str]) -> dict[str, li
                     default_root_object=known[each.distribution_id],
                 )
             )
+    seen &= {each.invalidation_id for each in snapshot.invalidations}
     return by_distribution
 
 
-def load(locations: Iterable[Location], snapshot: Snapshot, on_error: Callable[[str, ConfigError], None]) -> None:
-    """Let every location serve what the snapshot says."""
-    distributions, invalidations = compiled(snapshot, on_error)
+def load(
+    locations: Iterable[Location],
+    snapshot: Snapshot,
+    on_error: Callable[[str, ConfigError], None],
+    seen: set[str] | None = None,
+) -> None:
+    """Let every location serve what the snapshot says. `seen` are the invalidations that they have been given before,
+    by id; thousands may be in a snapshot, and they are read but once."""
+    distributions, invalidations = compiled(snapshot, on_error, set() if seen is None else seen)
     for location in locations:
         location.load(distributions, invalidations)
