@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 OURS, FOREIGN = "us-east-1", "eu-west-1"
 ACCESS_KEY_ID, SECRET_KEY = "AKIAFOREIGNSTORE0000", "foreign/secret+with:odd@characters"
@@ -51,7 +53,7 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
                 *[WEED, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"],
                 *[f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={s3}"],
                 *[f"-s3.config={folder / 's3.json'}", "-master.telemetry=false", "-s3.port.iceberg=0"],
-                *["-s3.port.lance=0", "-master.electionTimeout=1s", "-volume.max=20", "-master.volumeSizeLimitMB=64"],
+                *["-s3.port.lance=0", "-master.electionTimeout=1s", "-volume.max=100", "-master.volumeSizeLimitMB=64"],
             ],
             stdout=log, stderr=log, cwd=folder,
         )  # fmt: skip
@@ -139,6 +141,82 @@ def test_an_outage_of_the_foreign_region(app: Any) -> None:
     while app.ask("FRA") != app.hello(FOREIGN):
         assert time.monotonic() < until
         time.sleep(0.1)
+
+
+def test_replication_with_a_store_of_the_users_own(app: Any) -> None:
+    """Written everywhere while the gateway, NATS and the copiers are killed: in the end both regions are the same."""
+    world, name = app.world, "copied"
+    buckets = {region: f"copied-{region}-{secrets.token_hex(3)}" for region in (OURS, FOREIGN)}
+    s3 = {region: world.aws("s3", region) for region in buckets}
+    for region, bucket in buckets.items():
+        there = {} if region == OURS else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        s3[region].create_bucket(Bucket=bucket, **there)
+    control, account = world.aws("s3control", "us-west-2"), world.settings["account_id"]
+    control.create_multi_region_access_point(
+        AccountId=account,
+        ClientToken=name,
+        Details={"Name": name, "Regions": [{"Bucket": bucket} for bucket in buckets.values()]},
+    )
+    enabled = replication(world, "enable", name)
+    assert enabled.returncode == 0, enabled.stderr
+    assert s3[FOREIGN].get_bucket_replication(Bucket=buckets[FOREIGN])["ReplicationConfiguration"]["Rules"]
+    acknowledged: dict[str, list[bytes | None]] = {}
+    for round, killed in enumerate((f"gateway-{FOREIGN}", "nats", "replication", None)):
+        if killed is not None:
+            os.kill(world.pids()[killed], signal.SIGKILL)
+        for at in range(24):
+            region, key = (OURS, FOREIGN)[at % 2], f"k {at % 6}"
+            body = None if at % 11 == 10 else f"{round} {at}".encode()
+            with contextlib.suppress(ClientError, BotoCoreError):
+                if body is None:
+                    s3[region].delete_object(Bucket=buckets[region], Key=key)
+                else:
+                    s3[region].put_object(
+                        Bucket=buckets[region], Key=key, Body=body, Metadata={"at": str(at)}, Tagging=f"at={at}"
+                    )
+                acknowledged.setdefault(key, []).append(body)
+    until = time.monotonic() + 60
+    while not settled(world):
+        assert time.monotonic() < until, replication(world, "status").stdout
+        time.sleep(0.2)
+    for key, written in acknowledged.items():
+        here, there = (content(s3[region], buckets[region], key) for region in buckets)
+        assert here == there
+        assert here is None or here[0] in written
+    checked = world.nearpoint("reconcile", "--check", check=False)
+    assert checked.returncode == 0, checked.stdout
+    control.delete_multi_region_access_point(AccountId=account, ClientToken="gone", Details={"Name": name})
+    for region, bucket in buckets.items():
+        versions = s3[region].list_object_versions(Bucket=bucket)
+        for each in versions.get("Versions", []) + versions.get("DeleteMarkers", []):
+            s3[region].delete_object(Bucket=bucket, Key=each["Key"], VersionId=each["VersionId"])
+        s3[region].delete_bucket(Bucket=bucket)
+
+
+def replication(world: Any, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`nearpoint replication ARGUMENTS --data …`."""
+    command = [sys.executable, "-m", "nearpoint", "replication", *arguments, "--data", str(world.data)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def settled(world: Any) -> bool:
+    """Whether nothing is pending, and everybody could be asked."""
+    ran = replication(world, "status", "--json")
+    if ran.returncode != 0:
+        return False
+    status = json.loads(ran.stdout)
+    return not status["unreachable"] and all(pair["pending"] == 0 for pair in status["pairs"])
+
+
+def content(s3: Any, bucket: str, key: str) -> tuple[bytes, str, dict[str, str], list[Any]] | None:
+    """An object with what is on it; None where it is deleted."""
+    try:
+        got = s3.get_object(Bucket=bucket, Key=key)
+    except s3.exceptions.NoSuchKey:
+        return None
+    assert got["ReplicationStatus"] in ("COMPLETED", "REPLICA")
+    tags = s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]
+    return got["Body"].read(), got["ETag"], got["Metadata"], tags
 
 
 def test_it_is_kept_for_the_next_start_and_removed_in_the_end(app: Any) -> None:
