@@ -15,6 +15,7 @@ import pytest
 from cryptography import x509
 
 from nearpoint.wire.client import Origin, UpstreamError
+from nearpoint.wire.filebody import FileBody
 from nearpoint.wire.limits import Limits
 from nearpoint.wire.message import Headers, Request, Response, StreamBody, read_all
 from nearpoint.wire.tls import CERTIFICATE_FILE, KEY_FILE, Authority, client_context, leaf_names
@@ -154,6 +155,30 @@ async def test_a_refusal_over_tls_arrives(world: Any, authority: Authority) -> N
     await talk.say(b"GET / HTTP/1.1\r\n\r\n")
     assert (await talk.answer()).status == 400
     assert await talk.closed()
+
+
+@pytest.mark.parametrize("secured", [False, True])
+async def test_what_is_answered_at_once_comes_whole_again_and_again(
+    world: Any, authority: Authority, tmp_path: Path, secured: bool
+) -> None:
+    data = bytes(range(256)) * 400
+    (tmp_path / "body").write_bytes(data)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data)
+    with (tmp_path / "body").open("rb") as file:
+        replies = {b"/file": (head, FileBody(file, 0, len(data))), b"/two": (head, data), b"/one": head + data}
+        port = await world.serve(
+            whoami,
+            tls=authority.server_context() if secured else None,
+            instant=lambda method, target, headers, peer: replies[target],
+        )
+        how = {"ssl": client_context(authority.certificate_pem), "server_hostname": "localhost"} if secured else {}
+        talk = await world.dial(port, **how)
+        for _ in range(3):  # from the second time on the head is not parsed any more
+            for target in ("/file", "/two", "/one"):
+                await talk.say(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                async with asyncio.timeout(10):
+                    assert (await talk.answer()).body == data
+        assert len(world.servers[0].known_heads) == 3
 
 
 async def test_a_client_that_does_not_say_goodbye_holds_up_nothing(

@@ -157,6 +157,8 @@ class Connection(Intake):
             return False
         if type(reply[-1]) is FileBody:
             self._send_reply(reply)
+            if self._out:
+                self._flush()
         else:
             self._transport.writelines(reply)
             self._since = self._server.ticker.now
