@@ -302,12 +302,13 @@ def _are_plain(policies: Sequence[Policy]) -> bool:
 class Permissions:
     """What one request may do at one access point. Asks the policies only where they can matter."""
 
-    __slots__ = ("_caller", "_conditions", "_now", "_request", "_table", "_view")
+    __slots__ = ("_caller", "_conditions", "_is_root", "_now", "_request", "_table", "_view")
 
     def __init__(self, view: View, request: Request, caller: Caller, table: RouteTable, now: datetime) -> None:
         self._view = view
         self._request = request
         self._caller = caller
+        self._is_root = caller.is_root
         self._table = table
         self._now = now
         self._conditions: Mapping[str, Sequence[str]] | None = None
@@ -319,12 +320,12 @@ class Permissions:
     @property
     def matter(self) -> bool:
         """False when everything is allowed: the account root, where nothing has a policy."""
-        return not self._caller.is_root or not self._view.is_open(self._table)
+        return not self._is_root or not self._view.is_open(self._table)
 
     def check_access_point(self, access: Access) -> None:
         """Raises AccessDenied unless the access point may be asked for this."""
         policy = self._table.policy
-        if policy is None and self._caller.is_root:
+        if policy is None and self._is_root:
             return
         arn = self._table.arn
         resource = arn if access.key is None else f"{arn}/object/{access.key}"
@@ -333,7 +334,7 @@ class Permissions:
     def check_bucket(self, access: Access, bucket: str) -> None:
         """Raises AccessDenied unless the bucket behind the access point may be asked for this."""
         policy = self._view.bucket_policy(bucket)
-        if policy is None and self._caller.is_root:
+        if policy is None and self._is_root:
             return
         arn = f"arn:aws:s3:::{bucket}"
         resource = arn if access.key is None else f"{arn}/{access.key}"

@@ -135,12 +135,13 @@ class AccessPointNode:
     async def _answer(self, request: Request) -> Response:
         now = self._clock()
         view = self._current_view()
-        known = self._known.find(request, view.snapshot, now) if request.query else None
+        has_query = "?" in request.target
+        known = self._known.find(request, view.snapshot, now) if has_query else None
         if known is not None:
             caller = known.caller
         else:
             caller = authenticate(request, view.identity, now)
-            if request.query:
+            if has_query:
                 known = self._known.remember(request, caller, view.snapshot)
         table, call = self._asked(request, view, caller, known)
         payload = payload_of(request.body, request.headers, caller.verified)

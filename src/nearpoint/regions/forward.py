@@ -70,9 +70,10 @@ def outgoing_headers(headers: Headers, payload: Payload) -> Headers:
     connection = ""
     for item in headers:
         name = item[0].lower()
-        if name == "connection":
-            connection += "," + item[1]
-        elif name not in _LEFT_BEHIND and not name.startswith(_OWN):
+        if name in _LEFT_BEHIND:
+            if name == "connection":
+                connection += "," + item[1]
+        elif not name.startswith(_OWN):
             kept.append(item)
     if connection:
         named = {name.strip().lower() for name in connection.split(",")}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from functools import lru_cache
+from itertools import chain
 
 from nearpoint.signing import canonical
 from nearpoint.signing.regionset import is_region_set
@@ -70,7 +71,7 @@ def _no_sigv2() -> SignatureError:
 
 def _check_size(message: Message) -> None:
     if len(message.headers) > HEADER_COUNT_MAX or (
-        sum([len(name) + len(value) for name, value in message.headers]) > HEADER_BYTES_MAX
+        sum(map(len, chain.from_iterable(message.headers))) > HEADER_BYTES_MAX
     ):
         raise SignatureError(
             "RequestHeaderSectionTooLarge",

@@ -88,10 +88,12 @@ def response_head(
         kind = kinds.get(name)
         if kind is None:
             kind = _kind(name)
-        if kind in (_PASS, _HOST):
+        if kind == _PASS:
             lines.append(f"{name}: {value}")
         elif kind == _DATE:
             dated = True
+            lines.append(f"{name}: {value}")
+        elif kind == _HOST:
             lines.append(f"{name}: {value}")
         elif kind == _CONNECTION and "close" in value.lower():
             keep_alive = False
@@ -126,7 +128,9 @@ def request_head(
         kind = kinds.get(name)
         if kind is None:
             kind = _kind(name)
-        if kind in (_PASS, _DATE):
+        if kind == _PASS:
+            lines.append(f"{name}: {value}")
+        elif kind == _DATE:
             lines.append(f"{name}: {value}")
         elif kind == _HOST:
             if not authority:

@@ -461,18 +461,20 @@ class UpstreamConnection(asyncio.Protocol):
         kept = []
         for raw, value in headers:
             name, kind = _names.get(raw) or _name(raw)
-            if kind in (_PASS, _LENGTH):
+            if kind:  # not _PASS
                 if kind == _LENGTH:
                     if length is not None:
                         raise UpstreamError("protocol", "more than one Content-Length")
                     length = int(value)
-                kept.append((name, value.decode("latin-1").rstrip(" \t")))
-            elif kind == _CONNECTION:
-                connection |= {token.strip(b" \t").lower() for token in value.split(b",")}
-            elif kind == _CODING:
-                if self._chunked or value.strip(b" \t").lower() != b"chunked":
-                    raise UpstreamError("protocol", "a transfer coding other than chunked")
-                self._chunked = True
+                else:
+                    if kind == _CONNECTION:
+                        connection |= {token.strip(b" \t").lower() for token in value.split(b",")}
+                    elif kind == _CODING:
+                        if self._chunked or value.strip(b" \t").lower() != b"chunked":
+                            raise UpstreamError("protocol", "a transfer coding other than chunked")
+                        self._chunked = True
+                    continue
+            kept.append((name, value.decode("latin-1").rstrip(" \t")))
         if self._chunked and length is not None:
             raise UpstreamError("protocol", "both Content-Length and Transfer-Encoding")
         # Not the parser's own opinion: to it, an answer to HEAD without Content-Length lasts until the end of stream.
