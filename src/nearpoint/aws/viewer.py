@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import urllib3
 
+from nearpoint.aws.https import pool
+
 BODY_BYTES_MAX = 65_536
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 10.0, 30.0
 
@@ -23,22 +25,16 @@ class Answer:
 
 
 class Viewer:
-    """Stands at `place`; in the local world behind its proxy, on AWS wherever this runs."""
+    """Stands at `place`; in the local world behind its proxy, whose user names the place; on AWS wherever this runs."""
 
     def __init__(self, place: str, *, proxy_url: str | None = None, ca_bundle: str | None = None) -> None:
         self.place = place
-        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S)
-        self._pool: urllib3.PoolManager
-        if proxy_url is None:
-            self._pool = urllib3.PoolManager(timeout=timeout, retries=False)
-        else:
-            self._pool = urllib3.ProxyManager(
-                proxy_url,
-                proxy_headers=urllib3.make_headers(proxy_basic_auth=f"{place}:x"),
-                ca_certs=ca_bundle,
-                timeout=timeout,
-                retries=False,
-            )
+        self._pool = pool(
+            proxy_url=proxy_url,
+            ca_bundle=ca_bundle,
+            connect_timeout_s=CONNECT_TIMEOUT_S,
+            read_timeout_s=READ_TIMEOUT_S,
+        )
 
     def get(self, url: str) -> Answer:
         """GET the address, redirects not followed."""

@@ -34,7 +34,8 @@ def command(*, stack: str, target: str, profile: str | None, failover: bool | No
 
 def _viewers(data: Path) -> list[Viewer]:
     client = WorldClient(data)
-    proxy = f"http://127.0.0.1:{client.world.ports['proxy']}"
+    bundle, port = str(client.layout.trust_bundle), client.world.ports["proxy"]
     return [
-        Viewer(place, proxy_url=proxy, ca_bundle=str(client.layout.trust_bundle)) for place in client.world.locations
+        Viewer(place, proxy_url=f"http://{place}:x@127.0.0.1:{port}", ca_bundle=bundle)
+        for place in client.world.locations
     ]

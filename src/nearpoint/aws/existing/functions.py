@@ -7,7 +7,6 @@ import stat
 import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import urllib3
 from botocore.exceptions import ClientError
@@ -17,8 +16,9 @@ from nearpoint.aws.clients import HOME_REGION, Clients
 from nearpoint.aws.errors import DeployError
 from nearpoint.aws.existing.found import EdgeFunction, Role, ViewerFunction
 from nearpoint.aws.explain import code_of
+from nearpoint.aws.https import pool
 
-FETCH_TIMEOUT_S = 60.0
+CONNECT_TIMEOUT_S, FETCH_TIMEOUT_S = 10.0, 60.0
 FILES_MAX = 20_000
 _DEFAULTS = {"MemorySize": 128, "Timeout": 3, "Description": ""}
 
@@ -72,19 +72,13 @@ def fetch(clients: Clients, location: str) -> bytes:
     """What is at the address that Lambda names. Raises ValueError, urllib3's HTTPError."""
     if not location.startswith("https://"):
         raise ValueError("Lambda names no address for it")
-    timeout = urllib3.Timeout(connect=10.0, read=FETCH_TIMEOUT_S)
-    pool: urllib3.PoolManager
-    if clients.proxy_url is None:
-        pool = urllib3.PoolManager(timeout=timeout)
-    else:
-        proxy = urlsplit(clients.proxy_url)
-        pool = urllib3.ProxyManager(
-            f"{proxy.scheme}://{proxy.hostname}:{proxy.port}",
-            proxy_headers=urllib3.make_headers(proxy_basic_auth=f"{proxy.username}:{proxy.password}"),
-            ca_certs=clients.ca_bundle,
-            timeout=timeout,
-        )
-    with pool.request("GET", location, preload_content=False, redirect=False) as response:
+    connections = pool(
+        proxy_url=clients.proxy_url,
+        ca_bundle=clients.ca_bundle,
+        connect_timeout_s=CONNECT_TIMEOUT_S,
+        read_timeout_s=FETCH_TIMEOUT_S,
+    )
+    with connections.request("GET", location, preload_content=False, redirect=False) as response:
         if response.status != 200:
             raise ValueError(f"status {response.status}")
         data: bytes = response.read(ORIGIN_ZIPPED_BYTES_MAX + 1)
