@@ -130,12 +130,12 @@ def request_head(
             kind = _kind(name)
         if kind == _PASS:
             lines.append(f"{name}: {value}")
-        elif kind == _DATE:
-            lines.append(f"{name}: {value}")
         elif kind == _HOST:
             if not authority:
                 raise MalformedHeadError("more than one Host")
             authority = ""
+            lines.append(f"{name}: {value}")
+        elif kind == _DATE:
             lines.append(f"{name}: {value}")
         elif kind == _LENGTH and value == "0" and not framing:
             framing = f"{name}: 0"
