@@ -12,7 +12,6 @@ import traceback
 import structlog
 
 from nearpoint.wire import http2_frames as frames
-from nearpoint.wire.connection import default_error
 from nearpoint.wire.exchange import RequestBodyError, peer_of
 from nearpoint.wire.filebody import FileBody
 from nearpoint.wire.http2_core import WRITE_HIGH_BYTES
@@ -23,6 +22,7 @@ from nearpoint.wire.http2_intake import Http2Intake
 from nearpoint.wire.http2_streams import CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, FlowBody, State, Stream
 from nearpoint.wire.http2_translate import translate
 from nearpoint.wire.message import Body, BodyTooLargeError, BytesBody, Response
+from nearpoint.wire.outlet import default_error
 
 log = structlog.get_logger("nearpoint.wire")
 

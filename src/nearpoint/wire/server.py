@@ -14,13 +14,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
-from nearpoint.wire.connection import Connection, default_error
+from nearpoint.wire.connection import Connection
 from nearpoint.wire.dates import http_date
 from nearpoint.wire.exchange import KnownHead, RequestBodyError
 from nearpoint.wire.filebody import FileBody
 from nearpoint.wire.http2_negotiate import Negotiated
 from nearpoint.wire.limits import Limits
 from nearpoint.wire.message import Exchange, Peer, Response
+from nearpoint.wire.outlet import default_error
 from nearpoint.wire.ticker import Ticker
 
 __all__ = ["Instant", "Peer", "RequestBodyError", "Server"]
