@@ -27,7 +27,7 @@ from nearpoint.state.resources import Bucket
 from nearpoint.state.sessions import Identity
 from nearpoint.wire.message import BodyTooLargeError, BytesBody, Headers, Request, Response, read_all
 from nearpoint.wire.server import RequestBodyError
-from nearpoint.wire.upstream import UpstreamError
+from nearpoint.wire.upstream_error import UpstreamError
 
 log = structlog.get_logger("nearpoint.awsapi")
 

@@ -8,9 +8,11 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+from nearpoint.wire.limits import Timeouts
 from nearpoint.wire.message import Request, Response
 from nearpoint.wire.ticker import Ticker
-from nearpoint.wire.upstream import StaleError, Timeouts, UpstreamConnection, UpstreamError
+from nearpoint.wire.upstream import UpstreamConnection
+from nearpoint.wire.upstream_error import StaleError, UpstreamError
 
 __all__ = ["Client", "Origin", "Timeouts", "UpstreamError"]
 

@@ -50,3 +50,21 @@ LINGER_S = 2.0
 
 # Bytes of chunk framing (sizes, extensions, trailers) allowed beyond eight per byte of content.
 CHUNK_OVERHEAD_BYTES_MAX = 16_384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long an exchange may stand still, in seconds.
+
+    - `connect_s`: for a free place in the pool, and again for the connection with its TLS handshake.
+    - `read_s`: without a byte of the response while it is waited for (its head, or its body by the consumer).
+    - `head_s`: the same, for the head alone; as `read_s` when None.
+    - `write_s`: without a byte of the request being taken.
+    - `continue_s`: for `100 Continue` before the body is sent without it.
+    """
+
+    connect_s: float = 5
+    read_s: float = 30
+    write_s: float = 30
+    continue_s: float = 1
+    head_s: float | None = None

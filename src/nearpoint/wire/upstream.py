@@ -1,86 +1,32 @@
 """One connection of the client: one exchange at a time, and whether the connection can be trusted afterwards.
 
 A connection is used again only after an exchange that ended cleanly: the response is complete, the request was sent to
-its end, both sides keep it alive, and not a byte more has arrived. What ends otherwise is closed.
+its end, both sides keep it alive, and not a byte more has arrived. What ends otherwise is closed. What the parser says
+of a response is in `upstream_intake`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import httptools
 
 from nearpoint.wire import framing as wire_framing
 from nearpoint.wire.inbound import InboundBody
-from nearpoint.wire.limits import CHUNK_OVERHEAD_BYTES_MAX
-from nearpoint.wire.message import Body, BytesBody, Headers, Request, Response
+from nearpoint.wire.limits import CHUNK_OVERHEAD_BYTES_MAX, Timeouts
+from nearpoint.wire.message import Body, BytesBody, Request, Response
 from nearpoint.wire.ticker import Ticker
+from nearpoint.wire.upstream_error import StaleError, UpstreamError
+from nearpoint.wire.upstream_intake import HEADERS_BYTES_MAX, UpstreamIntake
 
-HEADERS_BYTES_MAX = 131_072
-HEADER_COUNT_MAX = 500
-INFORMATIONAL_MAX = 16
 _READ_BYTES_MAX = 262_144
 _WRITE_HIGH_BYTES = 262_144
 # A response body that is full and not read for so long has been forgotten by its consumer.
 _FORGOTTEN_S = 300.0
 
 _BODILESS_LENGTH = frozenset({"POST", "PUT", "PATCH"})  # for these an empty body is declared (RFC 9110 §8.6)
-# What a field is to whoever reads a head. Names seen are remembered; bounded so that a peer can't grow it.
-_PASS, _DROP, _CONNECTION, _LENGTH, _CODING = range(5)
-_SPECIAL = {
-    "connection": _CONNECTION,
-    "content-length": _LENGTH,
-    "keep-alive": _DROP,
-    "proxy-connection": _DROP,
-    "transfer-encoding": _CODING,
-    "upgrade": _DROP,
-}
-_NAMES_MAX = 4096
-_names: dict[bytes, tuple[str, int]] = {}
-
-Reason = Literal["connect", "timeout", "lost", "protocol"]
-
-
-class UpstreamError(Exception):
-    """An exchange failed.
-
-    - `reason`: `connect` no connection (refused, unreachable, handshake failed, too slow, none free in the pool),
-      `timeout` no progress, `lost` the connection ended too early, `protocol` what came is not sound HTTP.
-    - `retry_safe`: no byte of the request can have been acted on.
-    """
-
-    def __init__(self, reason: Reason, text: str, *, retry_safe: bool = False) -> None:
-        super().__init__(text)
-        self.reason: Reason = reason
-        self.retry_safe = retry_safe
-
-
-class StaleError(UpstreamError):
-    """A pooled connection ended before a byte of the response: the server had most likely closed it already."""
-
-    def __init__(self) -> None:
-        super().__init__("lost", "a kept-alive connection had gone")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """How long an exchange may stand still, in seconds.
-
-    - `connect_s`: for a free place in the pool, and again for the connection with its TLS handshake.
-    - `read_s`: without a byte of the response while it is waited for (its head, or its body by the consumer).
-    - `head_s`: the same, for the head alone; as `read_s` when None.
-    - `write_s`: without a byte of the request being taken.
-    - `continue_s`: for `100 Continue` before the body is sent without it.
-    """
-
-    connect_s: float = 5
-    read_s: float = 30
-    write_s: float = 30
-    continue_s: float = 1
-    head_s: float | None = None
 
 
 _DEFAULT_TIMEOUTS = Timeouts()
@@ -90,50 +36,27 @@ def _nobody(connection: UpstreamConnection) -> None:
     """Who is told of a connection that has gone already."""
 
 
-def _name(raw: bytes) -> tuple[str, int]:
-    """The name of a field as text, and what it is."""
-    name = raw.decode("latin-1")
-    found = (name, _SPECIAL.get(name.lower(), _PASS))
-    if len(_names) < _NAMES_MAX and len(raw) < 128:
-        _names[raw] = found
-    return found
-
-
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection(UpstreamIntake):
     """The protocol of one connection to an origin.
 
     `on_free(connection)` is called when it can be used again, `on_gone(connection)` once when it can't.
     """
 
     __slots__ = (
-        "_body",
         "_busy",
-        "_chunked",
-        "_complete",
-        "_continue",
-        "_fed_bytes",
         "_gone",
-        "_head",
-        "_headers",
-        "_informational",
-        "_keep_alive",
-        "_method",
         "_on_free",
         "_on_gone",
-        "_parser",
         "_raw_bytes",
         "_read_paused",
-        "_received_bytes",
         "_request_sent",
         "_sender",
         "_silent",
         "_since",
-        "_sound",
         "_ticker",
         "_timeouts",
         "_transport",
         "_unsent_bytes",
-        "_until_eof",
         "_waiter",
         "_write_paused",
         "_write_since",
@@ -147,33 +70,20 @@ class UpstreamConnection(asyncio.Protocol):
         on_free: Callable[[UpstreamConnection], None],
         on_gone: Callable[[UpstreamConnection], None],
     ) -> None:
+        super().__init__()
         self._ticker = ticker
         self._on_free = on_free
         self._on_gone = on_gone
-        self._parser: Any = httptools.HttpResponseParser(self)
         self._transport: Any = None
         self.reused = False
         self._gone = False
         self._busy = False
-        self._method = "GET"
         self._timeouts = _DEFAULT_TIMEOUTS
         self._waiter: asyncio.Future[Response] | None = None
-        self._continue: asyncio.Future[bool] | None = None
         self._sender: asyncio.Task[None] | None = None
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._head: Response | None = None
-        self._body: InboundBody | None = None
-        self._chunked = False
-        self._until_eof = False
-        self._complete = False
-        self._keep_alive = False
         self._request_sent = False
-        self._sound = True
         self._silent = True
-        self._informational = 0
-        self._fed_bytes = 0
         self._raw_bytes = 0
-        self._received_bytes = 0
         self._read_paused = False
         self._write_paused = False
         self._write_since = 0.0
@@ -435,89 +345,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._since = self._ticker.now
         if self._write_waiter is not None and not self._write_waiter.done():
             self._write_waiter.set_result(None)
-
-    # --- the parser's side
-
-    def on_message_begin(self) -> None:
-        if self._complete:
-            self._sound = False
-            raise UpstreamError("protocol", "bytes after the response")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        status: int = self._parser.get_status_code()
-        headers, self._headers = self._headers, []
-        self._check_size(headers)
-        self._fed_bytes = 0
-        if status < 200:
-            self._informed(status)
-            return
-        if status > 599:
-            raise UpstreamError("protocol", f"status {status}")
-        length: int | None = None
-        connection: set[bytes] = set()
-        kept = []
-        for raw, value in headers:
-            name, kind = _names.get(raw) or _name(raw)
-            if kind:  # not _PASS
-                if kind == _LENGTH:
-                    if length is not None:
-                        raise UpstreamError("protocol", "more than one Content-Length")
-                    length = int(value)
-                else:
-                    if kind == _CONNECTION:
-                        connection |= {token.strip(b" \t").lower() for token in value.split(b",")}
-                    elif kind == _CODING:
-                        if self._chunked or value.strip(b" \t").lower() != b"chunked":
-                            raise UpstreamError("protocol", "a transfer coding other than chunked")
-                        self._chunked = True
-                    continue
-            kept.append((name, value.decode("latin-1").rstrip(" \t")))
-        if self._chunked and length is not None:
-            raise UpstreamError("protocol", "both Content-Length and Transfer-Encoding")
-        # Not the parser's own opinion: to it, an answer to HEAD without Content-Length lasts until the end of stream.
-        version = self._parser.get_http_version()
-        self._keep_alive = version == "1.1" and b"close" not in connection
-        if version == "1.0" and b"keep-alive" in connection and not self._chunked:
-            self._keep_alive = True  # RFC 9112 §6.1: with a transfer coding its framing can't be relied on
-        if self._continue is not None and not self._continue.done():
-            self._continue.set_result(False)
-        self._head = Response(status, Headers(kept))
-        if self._method == "HEAD":
-            self._complete = True
-        elif status not in (204, 304):
-            self._until_eof = length is None and not self._chunked
-            self._body = InboundBody(self, length, delimited=not self._until_eof)
-
-    def on_body(self, data: bytes) -> None:
-        if self._body is None or self._complete:
-            self._sound = False
-            raise UpstreamError("protocol", "a body where there can be none")
-        self._received_bytes += len(data)
-        self._body.feed(data)
-
-    def on_message_complete(self) -> None:
-        self._headers = []  # trailer fields, or none
-        if self._head is not None:
-            self._complete = True
-            if self._body is not None:
-                self._body.end()
-
-    def _check_size(self, headers: list[tuple[bytes, bytes]]) -> None:
-        if self._fed_bytes <= HEADERS_BYTES_MAX and len(headers) <= HEADER_COUNT_MAX:
-            return
-        size = sum(len(name) + len(value) + 4 for name, value in headers)
-        if size > HEADERS_BYTES_MAX or len(headers) > HEADER_COUNT_MAX:
-            raise UpstreamError("protocol", "the header fields are too large")
-
-    def _informed(self, status: int) -> None:
-        self._informational += 1
-        if not 100 <= status < 200 or status == 101 or self._informational > INFORMATIONAL_MAX:
-            raise UpstreamError("protocol", f"status {status}")
-        if status == 100 and self._continue is not None and not self._continue.done():
-            self._continue.set_result(True)
 
     # --- the response body's side (`inbound.Source`)
 

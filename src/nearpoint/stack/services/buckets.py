@@ -17,7 +17,7 @@ from nearpoint.stack.services.bucket_settings import BLOCK_ALL, PUBLIC_ACCESS, S
 from nearpoint.stack.services.context import Context
 from nearpoint.state.resources import Bucket
 from nearpoint.wire.message import BodyTooLargeError, Headers, Response, read_all
-from nearpoint.wire.upstream import UpstreamError
+from nearpoint.wire.upstream_error import UpstreamError
 
 ERROR_BYTES_MAX = 64 * 1024
 BUCKETS_MAX = 10_000  # per account (S3 quotas)
