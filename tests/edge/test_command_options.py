@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -38,6 +39,7 @@ def origin() -> Iterator[Any]:
             server.asked.append(self.path)  # type: ignore[attr-defined]
             self.send_response(200)
             self.send_header("Cache-Control", "max-age=1000")
+            self.send_header("X-Tags", self.path[1:])
             self.send_header("Content-Length", str(len(BODY)))
             self.end_headers()
             self.wfile.write(BODY)
@@ -100,6 +102,40 @@ def numbers(admin: str) -> dict[tuple[str, str], float]:
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
+
+
+def invalidate(admin: str, *paths: str) -> None:
+    data = json.dumps({"paths": paths}).encode()
+    request = urllib.request.Request(f"{admin}/-/invalidate", data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        assert json.load(response)["paths"] == len(paths)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_what_is_invalidated_is_gone_in_every_worker(origin: Any, tmp_path: Path, kept: bool) -> None:
+    folder = ("--cache-dir", str(tmp_path / "cache"), "--cache-gb", "0.1") if kept else ()
+    with running(origin, "--workers", "2", "--cache-tag-header", "X-Tags", *folder) as (_, url, admin):
+
+        def asked(path: str) -> int:
+            """How often the origin is asked while each worker comes to its turn, as good as certainly."""
+            before = len(origin.asked)
+            for _ in range(16):
+                fetch(f"{url}{path}")
+            return len(origin.asked) - before
+
+        assert asked("/a/1") in (1, 2)
+        assert asked("/red") in (1, 2)
+        asked("/blue")
+        assert asked("/a/1") == asked("/red") == asked("/blue") == 0
+        invalidate(admin, "/a/*", "#RED")
+        until = time.monotonic() + 10
+        gone = {"/a/1": 0, "/red": 0}
+        wanted = 1 if kept else 2  # with a folder one worker asks for both
+        while min(gone.values()) < wanted and time.monotonic() < until:
+            for path in gone:
+                gone[path] += asked(path)
+        assert min(gone.values()) >= wanted
+        assert asked("/a/1") == asked("/red") == asked("/blue") == 0
 
 
 def test_a_folder_is_shared_survives_a_kill_and_a_restart(origin: Any, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.logfile import Rotation
 from nearpoint.edge.standalone import Listening, OriginUrl, Service, serve
 from nearpoint.edge.store import lifetime
+from nearpoint.edge.tags import is_tag_field
 from nearpoint.telemetry import logs
 from nearpoint.wire.certificates import context_from_files
 from nearpoint.wire.listen import listening_socket, parse_listen, shown_address
@@ -30,6 +31,7 @@ def run_edge(
     access_log_mb: int = 256,
     access_log_hours: float = 24,
     access_log_keep: int = 30,
+    cache_tag_header: str = "",
     cache_dir: Path | None = None,
     cache_gb: float = 1.0,
     admin: str | None = None,
@@ -52,6 +54,8 @@ def run_edge(
             raise ValueError(f"a cache of {cache_gb} GB on disk: between 0.01 and 1,000,000")
         if access_log_mb < 0 or access_log_hours < 0 or access_log_keep < 0:
             raise ValueError("--access-log-mb, -hours and -keep: 0 (no bound) or more")
+        if cache_tag_header and not is_tag_field(cache_tag_header):
+            raise ValueError(f"{cache_tag_header!r} is not the name of a header")
         if len(tls_certs) != len(tls_keys):
             raise ValueError("each --tls-cert needs its --tls-key, in the same order")
         tls = tuple(zip(tls_certs, tls_keys, strict=True))
@@ -86,6 +90,7 @@ def run_edge(
             workers=workers,
             metrics_dir=Path(folder),
             log_path=Path(access_log) if access_log is not None else None,
+            tag_field=cache_tag_header,
             rotation=Rotation(
                 bytes_max=access_log_mb * 1_048_576, age_s_max=access_log_hours * 3600, kept_max=access_log_keep
             ),

@@ -199,12 +199,15 @@ def edge(
     access_log_keep: Annotated[
         int, typer.Option(min=0, metavar="N", help="How many compressed logs are kept; 0: all.")
     ] = 30,
+    cache_tag_header: Annotated[
+        str, typer.Option(metavar="NAME", help="The origin's header that has cache tags, for invalidation by tag.")
+    ] = "",
     cache_dir: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Keep answers there, for all workers and over restarts.")
     ] = None,
     cache_gb: Annotated[float, typer.Option(metavar="GB", help="How much the folder may hold.")] = 1.0,
     admin: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics, /-/live and /-/ready there.")
+        str | None, typer.Option(metavar="HOST:PORT", help="Serve /metrics, /-/live, /-/ready, /-/invalidate there.")
     ] = None,
     tls_cert: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="Serve HTTPS with this chain; may be repeated.")
@@ -227,6 +230,7 @@ def edge(
             access_log_mb=access_log_mb,
             access_log_hours=access_log_hours,
             access_log_keep=access_log_keep,
+            cache_tag_header=cache_tag_header,
             cache_dir=cache_dir,
             cache_gb=cache_gb,
             admin=admin,

@@ -186,7 +186,7 @@ def compile_distribution(
     )
 
 
-def standalone_distribution(*, host: str, port: int, tls: bool, path: str = "") -> Distribution:
+def standalone_distribution(*, host: str, port: int, tls: bool, path: str = "", tag_field: str = "") -> Distribution:
     """The stand-alone edge: one origin, every method, the query string in the key, freshness from the origin alone."""
     origin = Origin(
         id="origin",
@@ -208,7 +208,15 @@ def standalone_distribution(*, host: str, port: int, tls: bool, path: str = "") 
         forward=Forwarding(headers=ALL, cookies=ALL, queries=ALL),
         functions={},
     )
-    return Distribution(id="standalone", domain=host, hosts=(), behaviors=(behavior,), errors={}, standalone=True)
+    return Distribution(
+        id="standalone",
+        domain=host,
+        hosts=(),
+        behaviors=(behavior,),
+        errors={},
+        standalone=True,
+        tag_field=tag_field.lower(),
+    )
 
 
 def with_origin_timeouts(distribution: Distribution, *, connect_s: float, read_s: float, attempts: int) -> Distribution:

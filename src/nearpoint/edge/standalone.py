@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import secrets
 import signal
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,11 +17,12 @@ from nearpoint.edge.accesslog import AccessLog, Logged
 from nearpoint.edge.blob import descriptors_max
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.config import Distribution, standalone_distribution
-from nearpoint.edge.engine import Edge
+from nearpoint.edge.engine import POLL_S, Edge
 from nearpoint.edge.errors import error_page, redirect_to_https
 from nearpoint.edge.logfile import LogFile, Rotation
 from nearpoint.edge.metrics import FAMILIES, WORKER_READY, EdgeMetrics
 from nearpoint.edge.ports import OriginTarget
+from nearpoint.edge.purge import Journal, Purge
 from nearpoint.edge.store.disk import DiskStore
 from nearpoint.telemetry import garbage
 from nearpoint.telemetry.admin import admin
@@ -70,7 +74,8 @@ class ClientFetch:
 class Service:
     """What a stand-alone edge serves, and with what.
 
-    `log_path` is put away as `rotation` says. `cache_dir` is where answers are kept for all workers and over restarts,
+    `log_path` is put away as `rotation` says. `tag_field` is the field of the origin's answers that has their cache
+    tags. `cache_dir` is where answers are kept for all workers and over restarts,
     `cache_bytes` at most; None: in memory alone. `metrics_dir` is where the workers count. `tls` has pairs of a
     certificate chain's file and its key's.
     """
@@ -81,6 +86,7 @@ class Service:
     metrics_dir: Path
     log_path: Path | None = None
     rotation: Rotation | None = None
+    tag_field: str = ""
     cache_dir: Path | None = None
     cache_bytes: int = 0
     tls: tuple[tuple[Path, Path], ...] = ()
@@ -107,8 +113,11 @@ def missing_workers(service: Service) -> list[str]:
     return [] if ready >= service.workers else [f"{int(ready)} of {service.workers} workers are ready"]
 
 
-def _distribution(origin: OriginUrl) -> Distribution:
-    return standalone_distribution(host=origin.host, port=origin.port, tls=origin.tls, path=origin.path)
+def _distribution(service: Service) -> Distribution:
+    origin = service.origin
+    return standalone_distribution(
+        host=origin.host, port=origin.port, tls=origin.tls, path=origin.path, tag_field=service.tag_field
+    )
 
 
 async def redirect(request: Request) -> Response:
@@ -135,7 +144,7 @@ async def serve(service: Service, listening: Listening, *, number: int = 0, aliv
     ready.set(0)
     client = Client()
     access_log = None
-    distribution = _distribution(service.origin)
+    distribution = _distribution(service)
     if service.log_path is not None:
         lines_of = {distribution.id: Logged()}
         access_log = AccessLog(LogFile(service.log_path, service.rotation), POP, lines_of, other=distribution.id)
@@ -150,12 +159,21 @@ async def serve(service: Service, listening: Listening, *, number: int = 0, aliv
     )
     edge.load((), default=distribution)
     instant = edge.instant("https" if tls is not None else "http")
+    journal = Journal(service.metrics_dir / "invalidations")
+    purge = Purge(journal, clock=time.time, random_hex=lambda: secrets.token_hex(8))
+    more = {"/-/invalidate": purge.handle}
+
+    def take_in() -> None:
+        news = journal.news()
+        if news:
+            edge.load((), {distribution.id: news}, default=distribution)
+
     servers = [Server(edge.handle, tls=tls, instant=instant, error=_error)]
     try:
         await servers[0].start(listening.main)
         for handler, sock in (
             (redirect, listening.redirect),
-            (admin(service.metrics_dir, FAMILIES, lambda: missing_workers(service)), listening.admin),
+            (admin(service.metrics_dir, FAMILIES, lambda: missing_workers(service), more), listening.admin),
         ):
             if sock is not None:
                 servers.append(Server(handler, error=_error))
@@ -165,7 +183,10 @@ async def serve(service: Service, listening: Listening, *, number: int = 0, aliv
             access_log.start()
         garbage.settle()
         ready.set(1)
-        await stop.wait()
+        while not stop.is_set():
+            take_in()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), POLL_S)
         ready.set(0)
         if alive is not None:
             loop.remove_reader(alive)

@@ -42,12 +42,17 @@ def stored_tags(fields: bytes, field_name: bytes) -> frozenset[str]:
     return read_tags(line[len(start) :].decode("latin-1") for line in lines if line.startswith(start))
 
 
+def is_tag_field(name: str) -> bool:
+    """Whether this can be the name of a header."""
+    return re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}", name) is not None
+
+
 def compile_tag_field(config: Mapping[str, Any]) -> str:
     """The field that a DistributionConfig's CacheTagConfig names, in lower case; empty: none. Raises ConfigError."""
     tags = config.get("CacheTagConfig")
     if not tags:
         return ""
     name = required_text(tags, "HeaderName", "CacheTagConfig")
-    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+    if not is_tag_field(name):
         raise ConfigError("CacheTagConfig.HeaderName", f"{name!r} is not the name of a header")
     return name.lower()

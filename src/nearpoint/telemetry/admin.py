@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from nearpoint.telemetry.metrics import Family, read, render
@@ -11,13 +11,22 @@ from nearpoint.wire.message import Exchange, Headers, Request, Response
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def admin(folder: Path, families: Sequence[Family], blocked: Callable[[], Sequence[str]]) -> Exchange:
+def admin(
+    folder: Path,
+    families: Sequence[Family],
+    blocked: Callable[[], Sequence[str]],
+    more: Mapping[str, Exchange] | None = None,
+) -> Exchange:
     """A handler for /metrics (of every process that counts in `folder`), /-/live and /-/ready.
 
     `blocked` names what is still missing before requests can be served; nothing: ready.
+    `more` are further paths and who answers for them.
     """
 
     async def handle(request: Request) -> Response:
+        other = (more or {}).get(request.path)
+        if other is not None:
+            return await other(request)
         if request.method not in ("GET", "HEAD"):
             return _text(405, "only GET\n")
         match request.path:
@@ -29,7 +38,7 @@ def admin(folder: Path, families: Sequence[Family], blocked: Callable[[], Sequen
                 missing = blocked()
                 return _text(503, "".join(f"{each}\n" for each in missing)) if missing else _text(200, "ready\n")
             case _:
-                return _text(404, "/metrics, /-/live or /-/ready\n")
+                return _text(404, ", ".join(("/metrics", "/-/live", "/-/ready", *(more or {}))) + "\n")
 
     return handle
 
