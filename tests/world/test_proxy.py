@@ -190,6 +190,7 @@ def make_links() -> Links:
         ("FRA", "d1.cloudfront.net", True, 1002),
         ("eu-west-1", "d1.cloudfront.net", False, 2001),
         ("eu-west-1", "abc.mrap.accesspoint.s3-global.amazonaws.com", True, 1001),
+        ("eu-west-1", "accesspoint.s3-global.amazonaws.com", True, 1001),
         ("GRU", "d1.cloudfront.net", True, 1000),  # no edge there: the nearest one
         ("FRA", "sts.amazonaws.com", True, 3000),
         ("FRA", "bucket.s3.eu-west-1.amazonaws.com", True, 3000),

@@ -15,7 +15,8 @@ from nearpoint.world.proxy import Destination, Local, Outside, ProxyConnection, 
 
 LOOPBACK = "127.0.0.1"
 AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
-EDGE_SUFFIXES = (".cloudfront.net", ".accesspoint.s3-global.amazonaws.com")
+ACCESS_POINTS = "accesspoint.s3-global.amazonaws.com"  # by itself, an S3 endpoint whose buckets are the aliases
+EDGE_SUFFIXES = (".cloudfront.net", f".{ACCESS_POINTS}")
 # bucket.s3.REGION.amazonaws.com, s3.REGION.…, s3.dualstack.REGION.…, s3-REGION.… (AWS General Reference, S3 endpoints)
 S3_REGION = re.compile(r"(?:^|\.)s3[.-](?:dualstack\.)?([a-z]{2}(?:-[a-z]+)+-\d)\.amazonaws\.com$")
 
@@ -65,7 +66,7 @@ class Links:
 
     def _leads_to_edge(self, host: str) -> bool:
         names = self._edge_names
-        if host.endswith(EDGE_SUFFIXES) or host in names:
+        if host.endswith(EDGE_SUFFIXES) or host == ACCESS_POINTS or host in names:
             return True
         labels = host.split(".")
         return any("*." + ".".join(labels[at:]) in names for at in range(1, len(labels)))
