@@ -13,9 +13,9 @@ import structlog
 
 from nearpoint.edge.access_control import signed
 from nearpoint.edge.bodyintime import BodyInTime
-from nearpoint.edge.config import Origin
 from nearpoint.edge.headers import origin_headers
 from nearpoint.edge.metrics import EdgeMetrics
+from nearpoint.edge.origin_config import Origin
 from nearpoint.edge.ports import Failed, OriginCredentials, OriginFetch, OriginShields, OriginTarget, Respond
 from nearpoint.edge.shield import Shielded, hop_request, read_answer
 from nearpoint.edge.triggers import Triggers, reason_of
