@@ -131,14 +131,25 @@ class Intake(asyncio.Protocol):
         if self._pending:
             self._pending += data
             return
-        known = self._known.get(data)
-        if known is not None and self._between and not self._last and self._answer_again(known):
-            return
-        if len(data) > _SLICE_BYTES and data.count(b"\r\n\r\n") > self._server.limits.pipelined_max:
+        if self._between and not self._last and len(data) <= _KNOWN_BYTES_MAX:  # to look up is to hash all of it
+            known = self._known.get(data)
+            if known is not None and self._answer_again(known):
+                return
+        if (
+            len(data) > _SLICE_BYTES
+            and not self._is_all_content(len(data))
+            and data.count(b"\r\n\r\n") > self._server.limits.pipelined_max
+        ):
             self._pending = data
             self._pump()
         else:
             self._feed(data)
+
+    def _is_all_content(self, size: int) -> bool:
+        """Whether what comes next, so much of it, belongs to a body of known length: there is no head in it."""
+        incoming = self._incoming
+        length = None if incoming is None or incoming.discarding or incoming.body is None else incoming.body.length
+        return incoming is not None and length is not None and length - incoming.received_bytes >= size
 
     def _feed(self, data: bytes) -> None:
         self._fed_bytes += len(data)
