@@ -28,6 +28,7 @@ NAME_CHARACTERS_MAX = 64
 KEPT_S = 120.0
 _BLOCK_BYTES = 256 * 1024
 _HASHED_BYTES = 1024 * 1024
+_VECTORS_MAX = 1024  # IOV_MAX on Linux
 
 
 @dataclass(slots=True)
@@ -119,7 +120,7 @@ class Stagings:
                     if offset + waiting > end:
                         raise AwsError("IncompleteBody", "A piece is longer than it said.")
                     if waiting >= _BLOCK_BYTES or offset + waiting == end:
-                        await loop.run_in_executor(self._pool, _pwrite_all, fd, b"".join(block), offset)
+                        await loop.run_in_executor(self._pool, _write_all, fd, block, offset)
                         offset += waiting
                         block, waiting = [], 0
             finally:
@@ -169,8 +170,12 @@ class Stagings:
         return asyncio.get_running_loop().time()
 
 
-def _pwrite_all(fd: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        view, offset = view[written:], offset + written
+def _write_all(fd: int, blocks: Sequence[bytes], offset: int) -> None:
+    left = [memoryview(block) for block in blocks]
+    while left:
+        written = os.pwritev(fd, left[:_VECTORS_MAX], offset)
+        offset += written
+        while left and written >= len(left[0]):
+            written -= len(left.pop(0))
+        if written:
+            left[0] = left[0][written:]

@@ -23,6 +23,7 @@ LARGE_BYTES = 16 * 1024 * 1024
 PIECE_BYTES = 8 * 1024 * 1024
 PIECES_MAX = 16  # of one lane, under way at once
 PIECES_OF_ONE_MAX = 8
+OBJECTS_MAX = 3  # of which pieces are under way at once: while one is read again and flushed, others arrive
 ATTEMPTS_MAX = 4  # of a piece, before the whole object waits
 
 
@@ -51,6 +52,7 @@ class LargeObjects:
     def __init__(self, source: Peer) -> None:
         self._source = source
         self._room = asyncio.Semaphore(PIECES_MAX)
+        self._turn = asyncio.Semaphore(OBJECTS_MAX)
 
     async def copy(self, target: Peer, bucket: str, destination: str, row: Row) -> dict[str, Any] | None:
         """What became of a version; None when it has to be sent whole. Raises UnavailableError, RefusedError."""
@@ -73,7 +75,7 @@ class LargeObjects:
                     await self._send(target, bucket, row, name, piece)
 
         try:
-            async with asyncio.TaskGroup() as group:
+            async with self._turn, asyncio.TaskGroup() as group:
                 for _ in range(PIECES_OF_ONE_MAX):
                     group.create_task(work())
         except BaseExceptionGroup as errors:
