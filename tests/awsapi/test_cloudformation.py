@@ -114,6 +114,9 @@ async def test_the_life_of_a_stack(cloudformation: Any, call: Run, world: World)
     assert events[0]["PhysicalResourceId"] == arn
     assert events[-1]["ResourceStatusReason"] == "User Initiated"
     assert len({event["EventId"] for event in events}) == len(events)
+    made = next(event for event in events if event["LogicalResourceId"] == "Sign")
+    assert json.loads(made["ResourceProperties"])["MemorySize"] == 128
+    assert "ResourceProperties" not in events[0]
     resources = (await call(client.describe_stack_resources, StackName="app"))["StackResources"]
     assert {each["LogicalResourceId"]: each["ResourceStatus"] for each in resources} == {
         "Role": "CREATE_COMPLETE",
@@ -285,6 +288,19 @@ async def test_many_events_come_in_pages(cloudformation: Any, call: Run) -> None
     events = [event for page in pages for event in page["StackEvents"]]
     assert len(pages) > 1
     assert len({event["EventId"] for event in events}) == len(events) == 2 + 3 * 40
+
+
+async def test_events_do_not_tell_what_is_not_echoed(cloudformation: Any, call: Run) -> None:
+    role = {"Type": "AWS::IAM::Role", "Properties": {
+        "AssumeRolePolicyDocument": TRUST, "Description": {"Fn::Sub": "it is ${Secret}"}}}  # fmt: skip
+    template = json.dumps({"Parameters": {"Secret": {"Type": "String", "NoEcho": True}}, "Resources": {"Role": role}})
+    given = [{"ParameterKey": "Secret", "ParameterValue": "hush"}]
+    await call(cloudformation.create_stack, **asked(TemplateBody=template, Parameters=given))
+    await wait(call, cloudformation, "stack_create_complete")
+    events = (await call(cloudformation.describe_stack_events, StackName="app"))["StackEvents"]
+    assert "hush" not in json.dumps(events, default=str)
+    (properties,) = {event["ResourceProperties"] for event in events if "ResourceProperties" in event}
+    assert json.loads(properties)["Description"] == "****"
 
 
 @pytest.mark.skipif(not Path(sys.executable).with_name("aws").exists(), reason="the AWS CLI is not installed")

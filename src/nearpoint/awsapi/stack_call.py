@@ -6,6 +6,7 @@ from nearpoint.awsapi.call import Call
 from nearpoint.awsproto import AwsError
 from nearpoint.stack.document import TEMPLATE_BYTES_MAX
 from nearpoint.stack.engine import Engine
+from nearpoint.stack.records import Stack
 from nearpoint.stack.requests import INLINE_BYTES_MAX
 from nearpoint.stack.template_url import template_location
 
@@ -24,6 +25,11 @@ def invalid(text: str) -> AwsError:
 def engine_of(call: Call) -> Engine:
     """The world's stack engine."""
     return call.ctx.part(Engine)
+
+
+def find_stack(call: Call) -> Stack:
+    """The stack that the call names, by name or ARN. Raises ValidationError."""
+    return engine_of(call).find(call.region, call.params["StackName"])
 
 
 async def given_template(call: Call) -> str | None:

@@ -151,7 +151,13 @@ class Ledger:
     async def add_resource_event(self, resource: StackResource, status: str, reason: str | None = None) -> None:
         """An event alone, for what happens between two statuses."""
         await self._add_event(
-            self.stack(resource.uuid), resource.logical_id, resource.physical_id, resource.type, status, reason
+            self.stack(resource.uuid),
+            resource.logical_id,
+            resource.physical_id,
+            resource.type,
+            status,
+            reason,
+            resource.properties_zlib,
         )
 
     async def drop_resource(self, resource: StackResource) -> None:
@@ -159,7 +165,14 @@ class Ledger:
         self._resources.get(resource.uuid, {}).pop(resource.logical_id, None)
 
     async def _add_event(  # the columns of an event
-        self, stack: Stack, logical_id: str, physical_id: str, kind: str, status: str, reason: str | None
+        self,
+        stack: Stack,
+        logical_id: str,
+        physical_id: str,
+        kind: str,
+        status: str,
+        reason: str | None,
+        properties_zlib: bytes = b"",
     ) -> None:
         events = self._events.setdefault(stack.uuid, [])
         number = events[-1].number + 1 if events else 1
@@ -174,6 +187,7 @@ class Ledger:
             status_reason=reason,
             at=self._now(),
             client_request_token=stack.client_request_token,
+            properties_zlib=properties_zlib,
         )
         events.append(event)  # before the write: two that write at once take different numbers
         await self._state.put(event)

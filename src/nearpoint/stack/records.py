@@ -226,6 +226,7 @@ class StackEvent(Resource, frozen=True, kw_only=True):
     status_reason: str | None
     at: float
     client_request_token: str | None
+    properties_zlib: bytes = b""  # the resource's, as they were then
 
     @property
     def id(self) -> str:
