@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import repeat
 from pathlib import Path
 
 from nearpoint.edge.bounds import Bounds
@@ -43,6 +44,7 @@ FIELDS = (
     b'Content-Type: text/plain\r\nETag: "0123456789abcdef"\r\nCache-Control: max-age=3600\r\n'
     b"Date: Mon, 23 Nov 2026 06:38:42 GMT\r\nVia: 1.1 0123456789abcdef0123456789abcdef.cloudfront.net (CloudFront)\r\n"
 )
+PEER = Peer("127.0.0.1", "https")
 FRESH = Freshness(
     fresh_s=9e9,
     initial_age_s=0,
@@ -66,7 +68,8 @@ def key_of(at: int) -> tuple[object, ...]:
 def memory(objects: int, *, hot: bool) -> float:
     """Bytes a cached object beyond its own."""
     metrics = EdgeMetrics()
-    paths = HotPaths(clock=time.time, ids=iter(()), pop="LOC50-P1", values=metrics.registry.values)
+    paths = HotPaths(clock=time.time, ids=repeat(b"x" * 56), pop="LOC50-P1", values=metrics.registry.values)
+    hook, fields = paths.instant("https"), [(b"Host", b"d111111abcdef8.cloudfront.net")]
     cache = MemoryCache(1 << 40)
     cache.on_drop = paths.forget
     counters = (metrics.requests(None, None, "Hit"), metrics.bytes(None, None))
@@ -96,6 +99,7 @@ def memory(objects: int, *, hot: bool) -> float:
                 standalone=False,
                 counters=counters,
             )
+            assert hook(b"GET", b"/objects/%07d" % at, fields, PEER) is not None
     gc.collect()
     return (resident_bytes() - before) / objects - 1024
 

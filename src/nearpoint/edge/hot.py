@@ -8,6 +8,7 @@ A request that comes again byte for byte brings along what it led to (`ready.Hit
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from nearpoint.edge.conditional import none_matches
@@ -27,6 +28,7 @@ from nearpoint.wire.server import Instant, Peer
 HOT_BYTES_MAX = 1_048_576  # what is larger is sent at the viewer's pace
 PLACES_MAX = 16  # addresses on the wire that lead to one entry
 VARIED_MAX = 64  # combinations of field values under one address
+HEADS_MAX = 16_384  # kept ready to send; of a million answers few are asked for in the same second
 TIDIED_AT_ONCE = 10_000  # takes about a millisecond
 _MEMO_MAX = 4_096
 
@@ -128,6 +130,7 @@ class HotPaths:
         self._log = log
         self._values = values  # of the registry that the counters of `offer` belong to
         self._hosts: dict[str, dict[bytes, _Tables]] = {"http": {}, "https": {}}  # by scheme
+        self._renewed: deque[Ready] = deque()  # what has a head, oldest first
         self._retired: list[dict[bytes, Ready | _Varied]] = []  # tables that lead nowhere any more, being emptied
         self._names = dict(_FIELDS)  # field names as spelled on the wire, learnt as they come
         self._named: set[bytes] = set()
@@ -167,7 +170,7 @@ class HotPaths:
                 policy=policy,
                 counters=counters,
             )
-        if len(ready.places) >= PLACES_MAX:
+        if len(ready.places) >= PLACES_MAX * 4:
             return
         host = (headers.get("host") or "").encode("latin-1")
         tables = self._hosts[scheme].get(host)
@@ -182,7 +185,7 @@ class HotPaths:
         if not wanted:
             if place.get(address) is not ready:
                 place[address] = ready
-                ready.places.append((tables, encoding, address, None))
+                ready.places += (tables, encoding, address, None)
             return
         values: list[bytes | None] = []
         for name in wanted:
@@ -201,14 +204,15 @@ class HotPaths:
         told_apart = tuple(values)
         if len(varied.ready) < VARIED_MAX and varied.ready.get(told_apart) is not ready:
             varied.ready[told_apart] = ready
-            ready.places.append((tables, encoding, address, told_apart))
+            ready.places += (tables, encoding, address, told_apart)
 
     def forget(self, entry: Entry) -> None:
         """An entry has left the cache."""
         ready = entry.hot
         if isinstance(ready, Ready):
             entry.hot = None
-            for tables, encoding, address, told_apart in ready.places:
+            places = iter(ready.places)
+            for tables, encoding, address, told_apart in zip(places, places, places, places, strict=True):
                 place = tables.places[encoding]
                 found = place.get(address)
                 if found is ready:
@@ -318,13 +322,16 @@ class HotPaths:
         not_modified = (
             none_match is not None
             and ready.entry.status == 200
-            and none_matches(none_match.decode("latin-1"), ready.etag or None)
+            and none_matches(none_match.decode("latin-1"), ready.etag)
         )
         return Hit(self._epoch, ready, method, target, headers, not_modified=not_modified)
 
     def _renew(self, ready: Ready, now: float) -> bool:
         if not ready.renew(now):
             return False
+        self._renewed.append(ready)
+        if len(self._renewed) > HEADS_MAX:
+            self._renewed.popleft().rest()
         if self._used is not None:
             self._used(ready.entry)
         return True

@@ -30,7 +30,6 @@ class Ready:
         "bytes_at",
         "content_type",
         "entry",
-        "etag",
         "generation",
         "head",
         "joined",
@@ -39,7 +38,6 @@ class Ready:
         "policy",
         "requests_at",
         "result",
-        "size",
         "until",
     )
 
@@ -57,23 +55,30 @@ class Ready:
         self.generation = generation
         self.requests_at, self.bytes_at = counters[0].at, counters[1].at
         self.policy = policy
-        self.places: list[tuple[Any, int, bytes, object]] = []  # what leads here: the paths' own
+        self.places: tuple[Any, ...] = ()  # what leads here: the paths' own
         self.result = ERROR if entry.status >= 400 and not standalone else HIT
         self._edge = _edge_fields(self.result, pop)
         fields = decode_fields(entry.fields)
         self._shown = entry.fields if policy is None else encode_fields(_dressed(policy, fields))
-        headers = Headers(fields)
-        self.etag = headers.get("etag") or ""
-        self.content_type = (headers.get("content-type") or "-").replace(" ", "%20")
+        self.content_type = _content_type(Headers(fields).get("content-type") or "-")
         body = entry.body
         assert not isinstance(body, Parts)
         self.body = body if isinstance(body, bytes) else body.body(0, len(body))
         self.joined = isinstance(body, bytes) and len(body) <= JOINED_BYTES_MAX
-        self.size = len(self._shown) + len(body) + 250  # bytes of an answer, the fields of the edge included
         self.until = 0.0
         self.head = b""
         self.made_304 = b""  # made when it is wanted
         self._moving = b""
+
+    @property
+    def etag(self) -> str | None:
+        """What tells this answer from others under the same address."""
+        return self.entry.headers().get("etag")
+
+    @property
+    def size(self) -> int:
+        """Bytes of an answer, the fields of the edge included."""
+        return len(self._shown) + len(self.entry.body) + 250
 
     def renew(self, now: float) -> bool:
         """Bring Age and Cache-Status up to date. False: no longer fresh."""
@@ -101,10 +106,15 @@ class Ready:
             self.made_304 = b"".join((_status_line(304), encode_fields(fields), self._moving))
         return self.made_304
 
+    def rest(self) -> None:
+        """Hold no head until somebody asks again."""
+        self.until = 0.0
+        self.head = self.made_304 = self._moving = b""
+
     def end(self) -> None:
         """Nothing leads here any more; a `Hit` that still knows of it gets nothing and holds nothing."""
-        self.places.clear()
-        self.until = 0.0
+        self.places = ()
+        self.rest()
         self.body = b""
         self.entry = None  # type: ignore[assignment]  # `renew` says no from now on
 
@@ -150,6 +160,12 @@ class Hit:
 @cache
 def _status_line(status: int) -> bytes:
     return f"HTTP/1.1 {status} {reason_phrase(status)}\r\n".encode("latin-1")
+
+
+@lru_cache(maxsize=1_024)  # one text for all answers of a kind
+def _content_type(value: str) -> str:
+    """As the log writes it."""
+    return value.replace(" ", "%20")
 
 
 @lru_cache(maxsize=1_024)
