@@ -254,3 +254,24 @@ def test_a_shield_needs_a_region() -> None:
                 },
             },
         )
+
+
+async def test_a_pattern_that_is_called_default_is_not_the_default(two: Any, answer: Any) -> None:
+    two.answer = lambda request: answer(request.target.encode(), Cache_Control="max-age=60")
+    config = two.config()
+    config["Origins"][0]["OriginShield"] = {"Enabled": True, "OriginShieldRegion": REGION}
+    config["Origins"].append({**config["Origins"][0], "Id": "other", "OriginPath": "/other"})
+    config["CacheBehaviors"] = [
+        {**config["DefaultCacheBehavior"], "PathPattern": "default", "TargetOriginId": "other"},
+        {**config["DefaultCacheBehavior"], "PathPattern": "/x/*", "TargetOriginId": "other"},
+    ]
+    await two.use()
+    distribution = two.distribution(config)
+    two.shield.load([distribution])
+    two.edge.load([distribution])
+    assert [(await two.get(target)).body for target in ("/a", "/x/b", "/default")] == [
+        b"/a",
+        b"/other/x/b",
+        b"/other/default",
+    ]
+    assert len(two.way.asked) == 3

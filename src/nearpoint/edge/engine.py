@@ -198,7 +198,7 @@ class Edge:
         distribution = None if hop is None else self._hosts.by_id.get(hop.distribution_id)
         if hop is None or distribution is None:
             return Response(409)  # it runs by another snapshot: for a moment it goes to the origin itself
-        behavior = next((each for each in distribution.behaviors if each.name == hop.behavior), None)
+        behavior = hop.behavior_of(distribution)
         if behavior is None:
             return Response(409)
         path, _, query = hop.request.target.partition("?")

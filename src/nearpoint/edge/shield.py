@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 
+from nearpoint.edge.config import Behavior, Distribution
 from nearpoint.edge.headers import CONDITIONS, HOP_BY_HOP, connection_options
 from nearpoint.edge.visit import ERROR, HIT, REFRESH_HIT, Answer, Trouble, Visit, with_via
 from nearpoint.wire.message import Headers, Request, Response
@@ -27,12 +28,22 @@ _TROUBLE, _UNREACHABLE = "X-Edge-Trouble", "X-Edge-Unreachable"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hop:
-    """What another edge asks: its viewer's request, of this distribution and behavior."""
+    """What another edge asks: its viewer's request, of this distribution and the behavior of this pattern.
+
+    The default behavior has none.
+    """
 
     request: Request
     request_id: str
     distribution_id: str
-    behavior: str
+    pattern: str
+
+    def behavior_of(self, distribution: Distribution) -> Behavior | None:
+        """The behavior that is asked for; None: this distribution has none of that pattern."""
+        for each in distribution.behaviors:
+            if self.pattern == (each.pattern.text if each.pattern is not None else ""):
+                return each
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +73,7 @@ def hop_request(visit: Visit, headers: Headers, *, method: str, via: str) -> Req
     kept += [(name, value) for name, value in headers if name.lower() in CONDITIONS]
     fields = Headers([("Host", HOST), *with_via(kept, via)])
     fields.add(_DISTRIBUTION, visit.distribution.id)
-    fields.add(_BEHAVIOR, visit.behavior.name)
+    fields.add(_BEHAVIOR, visit.behavior.pattern.text if visit.behavior.pattern is not None else "")
     fields.add(_ID, visit.request_id)
     fields.add(_VIEWER_HOST, viewer.get("host") or "")
     fields.add(_SCHEME, visit.request.scheme)
@@ -88,7 +99,7 @@ def read_hop(request: Request) -> Hop | None:
         ),
         request_id=request_id,
         distribution_id=distribution_id,
-        behavior=behavior,
+        pattern=behavior,
     )
 
 
