@@ -86,6 +86,7 @@ class Gateway:
         if left:
             log.info("intents are taken up", count=left)
         self.spawn(self._log.count())
+        self.spawn(self._log.sweep())
 
     def spawn(self, work: Awaitable[None]) -> None:
         """Carry on with something in the background."""

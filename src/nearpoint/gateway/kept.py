@@ -6,17 +6,15 @@ retention (the others stay until the key's next one): what comes back from elsew
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
-import orjson
 import structlog
 from msgspec import Struct
 
-from nearpoint.gateway.entries import UnloggedError
 from nearpoint.gateway.stamps import Mark
+from nearpoint.gateway.stream import PAGE_ROWS, Stream
 from nearpoint.regions.rules import Rule, compile_rules
 
 if TYPE_CHECKING:
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger("nearpoint.gateway")
 
 RETENTION_S = 30 * 86_400  # as long as the embedded store remembers what was removed for good
-TIMEOUT_S = 5.0
-START_TRIES = 100
 
 
 class Marks(Protocol):
@@ -48,55 +44,35 @@ class Kept:
     """`Marks`, and the settings of buckets. Make it, then `start`."""
 
     def __init__(self, client: NatsClient, region: str) -> None:
-        self._client = client
-        self._stream = f"nearpoint-kept-{region}"
-        self._prefix = f"nearpoint-kept.{region}"
+        self._stream = Stream(
+            client,
+            f"nearpoint-kept-{region}",
+            f"nearpoint-kept.{region}",
+            max_msgs_per_subject=1,
+            allow_msg_ttl=True,
+        )
         self._marks = msgspec.json.Decoder(Mark)
         self._settings: dict[str, BucketSettings] = {}
         self._rules: dict[str, tuple[Rule, ...]] = {}
 
     async def start(self) -> None:
         """Make the stream if it is not there, and read the settings."""
-        config = {
-            "name": self._stream,
-            "subjects": [f"{self._prefix}.>"],
-            "retention": "limits",
-            "storage": "file",
-            "max_msgs_per_subject": 1,
-            "allow_direct": True,
-            "allow_msg_ttl": True,
-            "num_replicas": 1,
-        }
-        for attempt in range(START_TRIES):
-            try:
-                answer = await self._ask(f"$JS.API.STREAM.CREATE.{self._stream}", orjson.dumps(config))
-                if "error" not in answer or "already in use" in str(answer["error"].get("description")):
-                    break
-                raise UnloggedError(str(answer["error"]))
-            except UnloggedError:
-                if attempt == START_TRIES - 1:
-                    raise
-                await asyncio.sleep(0.1)
-        after = 0
+        await self._stream.start()
         decode = msgspec.json.Decoder(BucketSettings).decode
+        after = 0
         while True:
-            request = orjson.dumps({"seq": after + 1, "next_by_subj": f"{self._prefix}.bucket.*"})
-            message = await self._request(f"$JS.API.DIRECT.GET.{self._stream}", request)
-            headers = message.headers or {}
-            if "Nats-Sequence" not in headers:
+            page = await self._stream.page("bucket.*", after)
+            for message in page:
+                after = message.sequence
+                if message.data:
+                    self._take(decode(message.data))
+            if len(page) < PAGE_ROWS:
                 return
-            after = int(headers["Nats-Sequence"])
-            if message.data:
-                self._take(decode(message.data))
 
     async def get(self, bucket: str, key: str) -> Mark | None:
-        subject = f"{self._prefix}.mark.{_token(bucket, key)}"
-        message = await self._request(f"$JS.API.DIRECT.GET.{self._stream}.{subject}", b"")
-        headers = message.headers or {}
-        if headers.get("Status") == "404" or not message.data:
+        message = await self._stream.newest(f"mark.{_token(bucket, key)}")
+        if message is None or not message.data:
             return None
-        if "Nats-Sequence" not in headers:
-            raise UnloggedError(f"{self._stream} answers {headers.get('Status')}")
         try:
             return self._marks.decode(message.data)
         except msgspec.MsgspecError as error:
@@ -105,7 +81,7 @@ class Kept:
 
     async def put(self, bucket: str, key: str, mark: Mark) -> None:
         headers = {"Nats-TTL": str(RETENTION_S)} if mark.deleted else None
-        await self._append(f"mark.{_token(bucket, key)}", msgspec.json.encode(mark), headers)
+        await self._stream.append(f"mark.{_token(bucket, key)}", msgspec.json.encode(mark), headers)
 
     def takes_part(self, bucket: str) -> bool:
         """Whether a bucket has rules or has received from others: only then are its writes stamped."""
@@ -127,36 +103,19 @@ class Kept:
     async def configure(self, bucket: str, configuration: dict[str, Any] | None) -> None:
         """Keep a configuration; None: there is none, but the bucket takes part. Raises UnloggedError."""
         settings = BucketSettings(bucket=bucket, configuration=configuration)
-        await self._append(f"bucket.{_token(bucket)}", msgspec.json.encode(settings), None)
+        await self._stream.append(f"bucket.{_token(bucket)}", msgspec.json.encode(settings))
         self._take(settings)
 
     async def forget(self, bucket: str) -> None:
         """The bucket is no more. Raises UnloggedError."""
         if bucket in self._settings:
-            await self._append(f"bucket.{_token(bucket)}", b"", None)
+            await self._stream.append(f"bucket.{_token(bucket)}", b"")
             self._settings.pop(bucket, None)
             self._rules.pop(bucket, None)
 
     def _take(self, settings: BucketSettings) -> None:
         self._settings[settings.bucket] = settings
         self._rules[settings.bucket] = () if settings.configuration is None else compile_rules(settings.configuration)
-
-    async def _append(self, subject: str, data: bytes, headers: dict[str, str] | None) -> None:
-        answer = await self._ask(f"{self._prefix}.{subject}", data, headers)
-        if "error" in answer:
-            raise UnloggedError(str(answer["error"].get("description")))
-
-    async def _ask(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> dict[str, Any]:
-        answer: dict[str, Any] = orjson.loads((await self._request(subject, data, headers)).data)
-        return answer
-
-    async def _request(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> Any:
-        if not self._client.is_connected:
-            raise UnloggedError("NATS is not connected")
-        try:
-            return await self._client.request(subject, data, timeout=TIMEOUT_S, headers=headers)
-        except Exception as error:
-            raise UnloggedError(str(error) or type(error).__name__) from error
 
 
 def _token(*parts: str) -> str:

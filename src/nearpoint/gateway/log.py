@@ -1,14 +1,12 @@
-"""The log of one foreign store, a JetStream stream: intents, what is owed, and what was given up.
+"""The log of one foreign store, in two JetStream streams: intents, and what is owed or was given up.
 
-The server syncs every message before it acknowledges it (`sync_interval: always`). One stream holds three families of
-subjects, so that one sequence numbers everything:
-
-    nearpoint.REGION.intent                  a write that is under way: written before the object, removed after it
-    nearpoint.REGION.due.PAIR.KEY            what a bucket owes to another
-    nearpoint.REGION.parked.PAIR.KEY         what was given up, with the reason
+    nearpoint-intents.REGION.write           a write that is under way: there before the object, gone after it
+    nearpoint-log.REGION.due.PAIR.KEY        what a bucket owes to another
+    nearpoint-log.REGION.parked.PAIR.KEY     what was given up, with the reason
 
 PAIR and KEY are digests: a pair's entries are read in order by a wildcard, and how one key stands is one look-up,
-whatever is pending. What is pending is counted once at start and kept up from then on.
+whatever is pending. What is pending is counted once at start and kept up from then on. Intents that are over are
+removed a few times a second, all at once; one that a crash leaves behind costs a look at the store.
 """
 
 from __future__ import annotations
@@ -17,25 +15,22 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-import orjson
 import structlog
 
 from nearpoint.gateway.entries import Entry, Intent, Pair, Standing, Tally, UnloggedError
+from nearpoint.gateway.stream import PAGE_ROWS, Message, Stream
 
 if TYPE_CHECKING:
     from nats.aio.client import Client as NatsClient
 
 log = structlog.get_logger("nearpoint.gateway")
 
-TIMEOUT_S = 5.0
-PAGE_ROWS = 1000
 HANDED_MAX = 50_000  # rows that are remembered between being read and being struck off
-AT_ONCE = 64
-START_TRIES = 100
-_GONE = frozenset({10037, 10057})  # JetStream: no message found, and what a file store says of a sequence it never had
+SWEEP_S = 0.2
+AGAIN_S = 0.5
 
 
 class Numbered(NamedTuple):
@@ -51,47 +46,30 @@ def _token(*parts: str) -> str:
 
 
 class JetStreamLog:
-    """`Log`, and what copiers ask of one. Make it with `open_log`."""
+    """`Log`, and what copiers ask of one. Make it, `start` it, and have `count` and `sweep` run."""
 
     def __init__(self, client: NatsClient, region: str) -> None:
-        self._client = client
-        self._stream = f"nearpoint-log-{region}"
-        self._prefix = f"nearpoint.{region}"
-        self._encode = msgspec.json.encode
+        self._begun = Stream(client, f"nearpoint-intents-{region}", f"nearpoint-intents.{region}")
+        self._stream = Stream(client, f"nearpoint-log-{region}", f"nearpoint-log.{region}")
         self._entries = msgspec.json.Decoder(Entry)
-        self._handed: OrderedDict[int, tuple[str, Pair, int]] = OrderedDict()
+        self._handed: OrderedDict[int, tuple[Pair, int]] = OrderedDict()
         self._grown = asyncio.Event()
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._swept = asyncio.Event()
+        self._swept_to = 0
+        self._last_begun = 0
         self._read_to = 0  # up to which sequence the entries have been counted
         self._count_to = 0
         self._removed_uncounted: set[int] = set()
-        self._closing = False
+        self.is_closing = False
         self.intents: dict[int, Intent] = {}  # that have not been ended
         self.counted = asyncio.Event()
         self.tallies: dict[Pair, Tally] = {}
         self.last = 0
 
     async def start(self) -> None:
-        """Make the stream if it is not there. A JetStream that is starting is waited for."""
-        from nats.js.api import RetentionPolicy, StreamConfig
-
-        jetstream = self._client.jetstream(timeout=TIMEOUT_S)
-        config = StreamConfig(
-            name=self._stream,
-            subjects=[f"{self._prefix}.>"],
-            retention=RetentionPolicy.LIMITS,
-            allow_direct=True,
-        )
-        for attempt in range(START_TRIES):
-            try:
-                await jetstream.add_stream(config)
-                break
-            except Exception:
-                if attempt == START_TRIES - 1:
-                    raise
-                await asyncio.sleep(0.1)
-        info = await jetstream.stream_info(self._stream)
-        self.last = self._count_to = info.state.last_seq
+        """Make the streams if they are not there. A JetStream that is starting is waited for."""
+        self._last_begun = await self._begun.start()
+        self.last = self._count_to = await self._stream.start()
 
     async def count(self) -> None:
         """Count what the log held at start, while it is in use."""
@@ -101,31 +79,52 @@ class JetStreamLog:
         self._removed_uncounted.clear()
         self.counted.set()
 
+    async def sweep(self) -> None:
+        """Remove the intents that are over, until cancelled."""
+        while True:
+            await self._swept.wait()
+            self._swept.clear()
+            below = self.told_to + 1
+            if below > self._swept_to:
+                try:
+                    await self._begun.purge("write", below)
+                    self._swept_to = below
+                except UnloggedError as error:
+                    log.debug("intents are not removed yet", error=str(error))
+                    self._swept.set()
+            await asyncio.sleep(SWEEP_S)
+
     async def begin(self, intent: Intent) -> int:
-        number = await self._append(f"{self._prefix}.intent", self._encode(intent))
+        number = await self._begun.append("write", msgspec.json.encode(intent))
+        self._last_begun = max(self._last_begun, number)
         self.intents[number] = intent
         return number
 
     async def end(self, number: int, entries: list[Entry]) -> None:
         await asyncio.gather(*(self._owe(entry) for entry in entries))
         self.intents.pop(number, None)
-        await self._delete(number)
+        self._swept.set()
 
     async def open(self) -> list[tuple[int, Intent]]:
         found: list[tuple[int, Intent]] = []
         decode = msgspec.json.Decoder(Intent).decode
         after = 0
         while True:
-            page = await self._page(f"{self._prefix}.intent", after)
-            for sequence, _, data in page:
-                after = sequence
+            page = await self._begun.page("write", after)
+            for message in page:
+                after = message.sequence
                 try:
-                    found.append((sequence, decode(data)))
+                    found.append((message.sequence, decode(message.data)))
                 except msgspec.MsgspecError as error:
-                    await self._set_aside(sequence, error)
+                    await self._set_aside(self._begun, message, error)
             if len(page) < PAGE_ROWS:
                 self.intents |= dict(found)
                 return found
+
+    @property
+    def told_to(self) -> int:
+        """Up to which intent everything that is owed is in the log."""
+        return min(self.intents, default=self._last_begun + 1) - 1
 
     async def standing(self, bucket: str, destinations: list[str], key: str) -> Standing:
         worst: Standing = ""
@@ -133,28 +132,25 @@ class JetStreamLog:
             tally = self.tallies.get((bucket, destination))
             where = f"{_token(bucket, destination)}.{_token(key)}"
             sure = self.counted.is_set()
-            if (not sure or (tally and tally.failed)) and await self._is_there(f"{self._prefix}.parked.{where}"):
+            if (not sure or (tally and tally.failed)) and await self._stream.newest(f"parked.{where}"):
                 return "FAILED"
-            if (not sure or (tally and tally.pending)) and await self._is_there(f"{self._prefix}.due.{where}"):
+            if (not sure or (tally and tally.pending)) and await self._stream.newest(f"due.{where}"):
                 worst = "PENDING"
         return worst
 
     async def due(self, pair: Pair, after: int, limit: int) -> list[Numbered]:
         """What waits behind the sequence `after`, in order."""
         found: list[Numbered] = []
-        for sequence, subject, data in await self._page(f"{self._prefix}.due.{_token(*pair)}.*", after, limit):
-            entry = await self._read(sequence, data)
+        for message in await self._stream.page(f"due.{_token(*pair)}.*", after, limit):
+            entry = await self._read(message)
             if entry is not None:
-                self._hand(sequence, subject, entry)
-                found.append(Numbered(sequence, entry))
+                self._hand(message.sequence, entry)
+                found.append(Numbered(message.sequence, entry))
         return found
 
     async def parked(self, limit: int) -> list[Entry]:
         """What was given up, the oldest first."""
-        rows = [
-            await self._read(sequence, data)
-            for sequence, _, data in await self._page(f"{self._prefix}.parked.*.*", 0, limit)
-        ]
+        rows = [await self._read(message) for message in await self._stream.page("parked.*.*", 0, limit)]
         return [entry for entry in rows if entry is not None]
 
     async def oldest_us(self, pair: Pair) -> int | None:
@@ -171,14 +167,14 @@ class JetStreamLog:
         """Take up what was given up, as far as a rule still leads there. How much it was."""
         taken, after = 0, 0
         while True:
-            page = await self._page(f"{self._prefix}.parked.*.*", after)
-            for sequence, _, data in page:
-                after = sequence
-                entry = await self._read(sequence, data)
+            page = await self._stream.page("parked.*.*", after)
+            for message in page:
+                after = message.sequence
+                entry = await self._read(message)
                 if entry is None or (entry.bucket, entry.destination) not in leads:
                     continue
                 await self._owe(msgspec.structs.replace(entry, reason=""))
-                await self._delete(sequence)
+                await self._stream.delete(message.sequence)
                 self._tally((entry.bucket, entry.destination)).failed -= 1
                 taken += 1
             if len(page) < PAGE_ROWS:
@@ -193,76 +189,67 @@ class JetStreamLog:
         """Drop all that a bucket owes, which is no more."""
         for pair in [pair for pair in self.tallies if pair[0] == bucket]:
             for family in ("due", "parked"):
-                await self._purge(f"{self._prefix}.{family}.{_token(*pair)}.*")
+                await self._stream.purge(f"{family}.{_token(*pair)}.*")
             del self.tallies[pair]
 
     async def grows(self, seen: int, wait_s: float) -> None:
         """Until there is more than `seen`, or `wait_s` has passed."""
         try:
             async with asyncio.timeout(wait_s):
-                while self.last <= seen and not self._closing:
+                while self.last <= seen and not self.is_closing:
                     self._grown.clear()
                     await self._grown.wait()
         except TimeoutError:
             pass
 
-    @property
-    def told_to(self) -> int:
-        """Up to which number everything that is owed is in the log: nothing that was begun before is still open."""
-        return min(self.last, min(self.intents, default=self.last + 1) - 1)
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether nobody is to wait any more."""
-        return self._closing
-
     def stop_waiting(self) -> None:
         """Let everybody go who waits for the log to grow."""
-        self._closing = True
+        self.is_closing = True
         self._grown.set()
-
-    # What follows speaks JetStream (ADR-6, ADR-31 of NATS: direct and batched reads).
 
     async def _owe(self, entry: Entry) -> None:
         pair = (entry.bucket, entry.destination)
-        subject = f"{self._prefix}.due.{_token(*pair)}.{_token(entry.key)}"
-        sequence = await self._append(subject, self._encode(entry))
+        sequence = await self._stream.append(f"due.{_token(*pair)}.{_token(entry.key)}", msgspec.json.encode(entry))
         tally = self._tally(pair)
         tally.pending += 1
         tally.size += entry.size
-        self._hand(sequence, subject, entry)
+        self._hand(sequence, entry)
         self.last = max(self.last, sequence)
         self._grown.set()
 
     async def _strike(self, sequence: int, reason: str | None) -> None:
         known = self._handed.pop(sequence, None)
         if reason is not None or known is None:
-            found = await self._get({"seq": sequence})
-            entry = None if found is None else await self._read(sequence, found[1])
-            if found is None or entry is None:
+            found = await self._stream.at(sequence)
+            entry = None if found is None else await self._read(found)
+            if entry is None:
                 return
-            known = (found[0], (entry.bucket, entry.destination), entry.size)
+            known = ((entry.bucket, entry.destination), entry.size)
             if reason is not None:
-                subject = found[0].replace(".due.", ".parked.", 1)
-                await self._append(subject, self._encode(msgspec.structs.replace(entry, reason=reason)))
-                self._tally(known[1]).failed += 1
-        if not await self._delete(sequence):
+                where = f"parked.{_token(*known[0])}.{_token(entry.key)}"
+                await self._stream.append(where, msgspec.json.encode(msgspec.structs.replace(entry, reason=reason)))
+                self._tally(known[0]).failed += 1
+        if not await self._stream.delete(sequence):
             return
         if self._read_to < sequence <= self._count_to:
             self._removed_uncounted.add(sequence)
             return
-        tally = self._tally(known[1])
+        tally = self._tally(known[0])
         tally.pending -= 1
-        tally.size -= known[2]
+        tally.size -= known[1]
 
     async def _count(self, family: str) -> None:
         after = 0
         while True:
-            page = await self._page(f"{self._prefix}.{family}.*.*", after)
-            for sequence, _, data in page:
-                after = sequence
-                entry = await self._read(sequence, data)
-                if entry is None or sequence > self._count_to or sequence in self._removed_uncounted:
+            try:
+                page = await self._stream.page(f"{family}.*.*", after)
+            except UnloggedError:
+                await asyncio.sleep(AGAIN_S)
+                continue
+            for message in page:
+                after = message.sequence
+                entry = await self._read(message)
+                if entry is None or after > self._count_to or after in self._removed_uncounted:
                     continue
                 tally = self._tally((entry.bucket, entry.destination))
                 if family == "parked":
@@ -278,93 +265,19 @@ class JetStreamLog:
     def _tally(self, pair: Pair) -> Tally:
         return self.tallies.setdefault(pair, Tally())
 
-    def _hand(self, sequence: int, subject: str, entry: Entry) -> None:
-        self._handed[sequence] = (subject, (entry.bucket, entry.destination), entry.size)
+    def _hand(self, sequence: int, entry: Entry) -> None:
+        self._handed[sequence] = ((entry.bucket, entry.destination), entry.size)
         while len(self._handed) > HANDED_MAX:
             self._handed.popitem(last=False)
 
-    async def _read(self, sequence: int, data: bytes) -> Entry | None:
+    async def _read(self, message: Message) -> Entry | None:
         try:
-            return self._entries.decode(data)
+            return self._entries.decode(message.data)
         except msgspec.MsgspecError as error:
-            await self._set_aside(sequence, error)
+            await self._set_aside(self._stream, message, error)
             return None
 
-    async def _set_aside(self, sequence: int, error: Exception) -> None:
+    async def _set_aside(self, stream: Stream, message: Message, error: Exception) -> None:
         """An entry that cannot be read is said aloud and goes: what it was about, reconciling finds."""
-        log.error("an entry of the log cannot be read", stream=self._stream, sequence=sequence, error=str(error))
-        await self._delete(sequence)
-
-    async def _append(self, subject: str, data: bytes) -> int:
-        answer = await self._ask(subject, data)
-        if "error" in answer:
-            raise UnloggedError(str(answer["error"].get("description")))
-        return int(answer["seq"])
-
-    async def _delete(self, sequence: int) -> bool:
-        request = orjson.dumps({"seq": sequence, "no_erase": True})
-        answer = await self._ask(f"$JS.API.STREAM.MSG.DELETE.{self._stream}", request)
-        error = answer.get("error")
-        if error is not None and error.get("err_code") not in _GONE:
-            raise UnloggedError(str(error.get("description")))
-        return error is None
-
-    async def _purge(self, subject: str) -> None:
-        await self._ask(f"$JS.API.STREAM.PURGE.{self._stream}", orjson.dumps({"filter": subject}))
-
-    async def _is_there(self, subject: str) -> bool:
-        return await self._get({"last_by_subj": subject}) is not None
-
-    async def _get(self, request: dict[str, Any]) -> tuple[str, bytes] | None:
-        """Subject and data of one message."""
-        message = await self._request(f"$JS.API.DIRECT.GET.{self._stream}", orjson.dumps(request))
-        headers = message.headers or {}
-        if headers.get("Status") == "404":
-            return None
-        if "Nats-Sequence" not in headers:
-            raise UnloggedError(f"{self._stream} answers {headers.get('Status')}")
-        return headers["Nats-Subject"], message.data
-
-    async def _page(self, subject: str, after: int, limit: int = PAGE_ROWS) -> list[tuple[int, str, bytes]]:
-        """Sequence, subject and data of the messages behind a sequence."""
-        self._check_connected()
-        inbox = self._client.new_inbox()
-        found: list[tuple[int, str, bytes]] = []
-        try:
-            subscription = await self._client.subscribe(inbox)
-            try:
-                request = orjson.dumps({"seq": after + 1, "next_by_subj": subject, "batch": limit})
-                await self._client.publish(f"$JS.API.DIRECT.GET.{self._stream}", request, reply=inbox)
-                while True:
-                    message = await subscription.next_msg(timeout=TIMEOUT_S)
-                    headers = message.headers or {}
-                    if "Nats-Sequence" not in headers:
-                        if headers.get("Status") in ("204", "404"):
-                            return found
-                        raise UnloggedError(f"{self._stream} answers {headers.get('Status')}")
-                    found.append((int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data))
-            finally:
-                await subscription.unsubscribe()
-        except Exception as error:
-            raise _unlogged(error) from error
-
-    async def _ask(self, subject: str, data: bytes) -> dict[str, Any]:
-        answer: dict[str, Any] = orjson.loads((await self._request(subject, data)).data)
-        return answer
-
-    def _check_connected(self) -> None:
-        """Whoever waits for the server to come back, waits in vain: another region may take the write meanwhile."""
-        if not self._client.is_connected:
-            raise UnloggedError("NATS is not connected")
-
-    async def _request(self, subject: str, data: bytes) -> Any:
-        self._check_connected()
-        try:
-            async with self._places:
-                return await self._client.request(subject, data, timeout=TIMEOUT_S)
-        except Exception as error:
-            raise _unlogged(error) from error
-
-
-def _unlogged(error: Exception) -> UnloggedError:
-    return error if isinstance(error, UnloggedError) else UnloggedError(str(error) or type(error).__name__)
+        log.error("an entry of the log cannot be read", stream=stream.name, at=message.sequence, error=str(error))
+        await stream.delete(message.sequence)
