@@ -50,10 +50,11 @@ async def describe_stack_events(call: Call) -> Mapping[str, Any]:
 def _properties(stack: Stack, event: StackEvent) -> str | None:
     """The properties that the resource had then, as JSON. What was given for parameters that are not echoed is masked;
     their defaults are not, since the template shows them to everybody."""
-    if not event.properties_zlib:
+    properties = unpack_properties(event.properties_zlib)
+    if not properties:  # not worked out yet
         return None
     secrets = {stack.parameters.get(name, "") for name, shown in stack.shown_parameters.items() if shown == MASK}
-    return orjson.dumps(_masked(unpack_properties(event.properties_zlib), secrets - {""})).decode()
+    return orjson.dumps(_masked(properties, secrets - {""})).decode()
 
 
 def _masked(value: Any, secrets: set[str]) -> Any:
