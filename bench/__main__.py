@@ -21,6 +21,7 @@ ORDER = (
     "accesspoint",
     "accesspoint_transfer",
     "edge",
+    "edge_scale",
     "replication",
     "world",
     "outage",

