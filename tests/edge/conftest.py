@@ -119,7 +119,7 @@ class Stage:
             self.edge.load(distributions)
         else:
             self.edge.load((), default=standalone_distribution(host="127.0.0.1", port=self.origin_port, tls=False))
-        self.edge_port = await self.serve(self.edge.handle, instant=self.edge.instant("http"))
+        self.edge_port = await self.serve(self.edge.handle, instant=self.edge.instant("http"), error=self.edge.refusal)
         return self.edge
 
     def config(self, **behavior: Any) -> dict[str, Any]:

@@ -97,6 +97,20 @@ async def test_what_is_refused(stage: Any) -> None:
     assert not stage.seen
 
 
+async def test_what_is_no_request_gets_a_page_too(stage: Any) -> None:
+    edge = await stage.open(stage.distribution())
+    for data, status in (
+        (b"GET /a HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET /a HTTP/1.1\r\nX: %b\r\n\r\n" % (b"a" * 200_000), b"431"),
+    ):
+        reply = await stage.raw(data)
+        assert reply.startswith(b"HTTP/1.1 " + status)
+        id = reply.partition(b"X-Amz-Cf-Id: ")[2].partition(b"\r\n")[0]
+        assert b"Request ID: " + id in reply
+        assert b"X-Cache: Error from cloudfront" in reply
+    assert edge.metrics.requests(None, None, "Error").values[edge.metrics.requests(None, None, "Error").at] == 2
+
+
 async def test_writes_pass_where_they_are_allowed(stage: Any) -> None:
     await stage.open(stage.distribution(AllowedMethods=ALL_METHODS))
     reply = await stage.get("/a", method="PUT", body=b"data", authorization="me", content_type="text/x")

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 
 from nearpoint.edge.accesslog import AccessLog
-from nearpoint.edge.answers import dress, result_word
+from nearpoint.edge.answers import dress, own_page, result_word
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.cache import MemoryCache
 from nearpoint.edge.collapse import Landing, Private, Stored
@@ -190,17 +190,22 @@ class Edge:
             answer.body = self._access_log.answer(started_at, request, answer, request_id, of)
         return viewer_response(answer, request_id=request_id, pop=self.pop)
 
+    def refusal(self, status: int, text: str) -> Response:
+        """The page for what the server refuses before it is a request."""
+        request_id = next(self._ids).decode()
+        answer = own_page(status, request_id, reason="malformed", via=self.via, detail=text)
+        self._count(None, answer)
+        return viewer_response(answer, request_id=request_id, pop=self.pop)
+
     async def shield(self, request: Request) -> Response:
         """Answer the edge of another location, as the shield of an origin (`shield`); the caller has verified that it
         is one. Raises nothing."""
         started_at = self._clock()
         hop = read_hop(request)
         distribution = None if hop is None else self._hosts.by_id.get(hop.distribution_id)
-        if hop is None or distribution is None:
+        behavior = None if hop is None or distribution is None else hop.behavior_of(distribution)
+        if hop is None or distribution is None or behavior is None:
             return Response(409)  # it runs by another snapshot: for a moment it goes to the origin itself
-        behavior = hop.behavior_of(distribution)
-        if behavior is None:
-            return Response(409)
         path, _, query = hop.request.target.partition("?")
         visit = visit_of(
             hop.request, hop.request_id, distribution, path=path, query=query, behavior=behavior, inner=True

@@ -168,7 +168,7 @@ async def serve(service: Service, listening: Listening, *, number: int = 0, aliv
         if news:
             edge.load((), {distribution.id: news}, default=distribution)
 
-    servers = [Server(edge.handle, tls=tls, instant=instant, error=_error)]
+    servers = [Server(edge.handle, tls=tls, instant=instant, error=edge.refusal)]
     try:
         await servers[0].start(listening.main)
         for handler, sock in (

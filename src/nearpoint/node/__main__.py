@@ -185,6 +185,7 @@ async def main(child: Child) -> None:
                 location.handle,
                 tls=tls if scheme == "https" else None,
                 instant=location.edge.instant(scheme),
+                error=location.edge.refusal,
             )
             await server.start(child.listener(f"node.{location.name}.{scheme}"))
             servers.append(server)
