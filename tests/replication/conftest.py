@@ -360,7 +360,7 @@ class LiveWorld:
         raise AssertionError(f"pending does not drop to zero: {status}")
 
 
-def retried(call: Any, timeout_s: float = 20) -> Any:
+def retried(call: Any, timeout_s: float = 60) -> Any:
     """A boto3 call, until it goes through."""
     until = time.monotonic() + timeout_s
     while True:

@@ -234,7 +234,7 @@ def test_nothing_acknowledged_is_lost_and_the_regions_are_equal(make_live: Calla
         f"settled in {settled_s:.1f} s, {auditor.believed} statuses held to their word; {dict(happened)}",
         flush=True,
     )
-    assert len(acknowledged) > 50
+    assert len(acknowledged) > 20, failed
     assert not auditor.lies, auditor.lies[:3]
     seen = {region: asyncio.run(everything(world, region, bucket)) for region, bucket in buckets.items()}
     for region, found in seen.items():
