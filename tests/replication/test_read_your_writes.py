@@ -236,6 +236,24 @@ async def test_what_cannot_be_promised_is_refused(
     assert (response.status, code in body) == (400, True)
 
 
+async def test_a_copy_is_a_write_within_a_region_and_across(pair: Any, nodes: tuple[Node, Node]) -> None:
+    us, eu = nodes
+    await us.ask("PUT", "/source", b"1")
+    pair.copy()
+    await pair.settled()
+    await pair.stop_copying()
+    await us.ask("PUT", "/source", b"2")
+    for source, body, writer, reader, where in (
+        ("source", b"2", us, eu, US),
+        ("source", b"2", eu, us, EU),  # the region that it goes to is behind
+        ("copy", b"2", us, eu, US),
+    ):
+        response, answer = await writer.ask("PUT", "/copy", x_amz_copy_source=f"{ALIAS}/{source}")
+        assert response.status == 200, answer
+        assert response.headers.get("x-nearpoint-logged") is None
+        assert await reader.read("copy") == (body, where)
+
+
 async def test_a_write_may_be_strong_and_bulk_deletes_are_known(pair: Any, nodes: tuple[Node, Node]) -> None:
     us, eu = nodes
     assert (await us.ask("PUT", "/k", b"1", x_nearpoint_consistency="strong"))[0].status == 200

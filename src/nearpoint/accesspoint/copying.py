@@ -12,6 +12,7 @@ from nearpoint.awsproto.errors import AwsError
 from nearpoint.awsproto.service import Service
 from nearpoint.regions.copy import copy_across
 from nearpoint.regions.store import Store, encode_key
+from nearpoint.regions.version import LOGGED_HEADER
 from nearpoint.wire.message import Request, Response
 
 _MALFORMED = "Invalid copy source object key"
@@ -113,4 +114,8 @@ class CopyPlan:
             copied["VersionId"] = put.headers.get("x-amz-version-id")
         operation = self.s3.operations["UploadPartCopy" if part else "CopyObject"]
         name = "CopyPartResult" if part else "CopyObjectResult"
-        return self.s3.serialize(operation, {name: result, **copied}, put.headers.get("x-amz-request-id") or "")
+        response = self.s3.serialize(operation, {name: result, **copied}, put.headers.get("x-amz-request-id") or "")
+        logged = put.headers.get(LOGGED_HEADER)
+        if logged is not None:
+            response.headers.add(LOGGED_HEADER, logged)
+        return response

@@ -19,7 +19,7 @@ from nearpoint.accesspoint.fleet import Fleet
 from nearpoint.accesspoint.health import Outcome, State
 from nearpoint.accesspoint.hedging import Budget, SlowMark, race
 from nearpoint.accesspoint.limits import mend
-from nearpoint.accesspoint.newest import LOGGED_HEADER, Behind
+from nearpoint.accesspoint.newest import Behind
 from nearpoint.accesspoint.prober import OUTCOMES
 from nearpoint.accesspoint.resume import download_of
 from nearpoint.accesspoint.routes import Route
@@ -27,6 +27,7 @@ from nearpoint.accesspoint.uploads import UPLOAD_XML_BYTES_MAX, xml_for_client
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.regions.replay import SpoolSpace
 from nearpoint.regions.store import Store
+from nearpoint.regions.version import LOGGED_HEADER
 from nearpoint.wire.client import UpstreamError
 from nearpoint.wire.message import BytesBody, Response, read_all
 

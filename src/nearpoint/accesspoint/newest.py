@@ -27,7 +27,6 @@ from nearpoint.wire.client import Timeouts, UpstreamError
 from nearpoint.wire.message import BodyTooLargeError, Response, read_all
 
 CONSISTENCY_HEADER = "x-nearpoint-consistency"
-LOGGED_HEADER = "x-nearpoint-logged"
 STRONG = "strong"
 ANSWER_BYTES_MAX = 16 * 1024
 # A region that has been found dead is asked all the same, but not waited for.

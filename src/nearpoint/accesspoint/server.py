@@ -16,6 +16,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -173,6 +174,8 @@ class AccessPointNode:
                 document = read_document(payload.data, call.document, has_length=payload.length is not None)
                 refuse_public_grants(document, lambda setting: view.blocks(bucket, table, setting))
         copy = None if call.copy_source is None else self._copy_plan(view, permissions, call, table)
+        if copy is not None and copy.source.alias is not None and table.read_fallback and self._behind.any():
+            copy = await self._newest_source(copy, routes[0].region)
         if call.upload_region is not None:
             known = None
         order: Order | None = None
@@ -231,6 +234,15 @@ class AccessPointNode:
             raise AwsError("ServiceUnavailable", "No Region of this access point is active")
         wanted = request.headers.get(PREFER_HEADER) if table.affinity else None
         return choice.order if wanted is None else prefer(choice.order, wanted, self.fleet.states)
+
+    async def _newest_source(self, plan: CopyPlan, region: str) -> CopyPlan:
+        """The plan, with the one source that has the newest version where the one in `region` is behind."""
+        if region not in plan.buckets or plan.source.version_query:
+            return plan
+        own = Route(region=region, bucket=plan.buckets[region])
+        others = [Route(region=each, bucket=bucket) for each, bucket in plan.buckets.items() if each != region]
+        newest = (await self._newest.pending(plan.source.key, (own, *others)))[0]
+        return plan if newest is own else replace(plan, buckets={newest.region: newest.bucket})
 
     def _members(self, table: RouteTable, routes: Sequence[Route]) -> tuple[Route, ...]:
         """Every region of the access point, the active ones in their order, then those that are dialled down."""

@@ -27,6 +27,7 @@ from nearpoint.regions.copy import copy_across
 from nearpoint.regions.forward import forward
 from nearpoint.regions.payload import Payload, payload_of
 from nearpoint.regions.store import Store
+from nearpoint.regions.version import LOGGED_HEADER
 from nearpoint.signing import Verified
 from nearpoint.stack.services import bucket_access
 from nearpoint.stack.services.bucket_replication import CONFIGURATION_BYTES_MAX as REPLICATION_BYTES_MAX
@@ -307,7 +308,7 @@ class S3:
 
     async def _forward(self, call: S3Call, bucket: Bucket, payload: Payload) -> Response:
         response = await forward(call.request, payload, self._store(bucket.region), bucket=bucket.name, key=call.key)
-        response.headers.remove("x-nearpoint-logged")  # said to nodes, which route reads by it
+        response.headers.remove(LOGGED_HEADER)
         if "x-amz-request-id" not in response.headers:
             response.headers.add("x-amz-request-id", call.request_id)
         return response

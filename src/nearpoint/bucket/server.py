@@ -29,13 +29,12 @@ from nearpoint.bucket.reading import Reading
 from nearpoint.bucket.settings import Settings
 from nearpoint.bucket.store import Store
 from nearpoint.bucket.writer import LOGGED, Entry
+from nearpoint.regions.version import LOGGED_HEADER
 from nearpoint.signing import Credentials, Message, SignatureError, Verified, read_claim, verify
 from nearpoint.wire.message import Headers, Request, Response
 
 log = structlog.get_logger("nearpoint.bucket")
 
-# What a write has added to the log, for the node that passed it on; it goes no further.
-LOGGED_HEADER = "x-nearpoint-logged"
 LIVE_PATH = "/-/live"  # no bucket can be named `-`: names have at least three characters
 
 _PLAIN = {"GET": "GetObject", "HEAD": "HeadObject", "PUT": "PutObject", "DELETE": "DeleteObject"}

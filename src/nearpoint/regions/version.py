@@ -11,6 +11,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
+# In a store's answer to a write: what the write has added to the log, as the last sequence and the destinations
+# (`17;bucket-b,bucket-c`). For the node that passed the write on; it goes no further.
+LOGGED_HEADER = "x-nearpoint-logged"
 AHEAD_ALARM_US = 10_000_000  # NTP keeps clocks within tens of milliseconds; 10 s is somebody's mistake
 AHEAD_MAX_US = 86_400_000_000  # a clock off by a time zone still replicates, one that is off by years does not
 
