@@ -106,6 +106,21 @@ def test_each_place_is_answered_by_its_nearest_bucket(app: Any) -> None:
     assert app.world.get("FRA", app.url, headers={"Range": "bytes=0-4"}).data == b"hello"
 
 
+def test_what_the_store_lacks_is_found_out_said_and_minded(app: Any) -> None:
+    until = time.monotonic() + 30
+    while not (found := [one for one in app.world.status()["store_limits"] if one["bucket"] == app.buckets[FOREIGN]]):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert (found[0]["region"], found[0]["is_known"]) == (FOREIGN, True)
+    assert "metadata" in found[0]["mended"]
+    said = " ".join(app.world.nearpoint("status").stdout.split())
+    assert f"Store of {FOREIGN}, bucket {app.buckets[FOREIGN]}: " in said
+    s3 = app.world.aws("s3", FOREIGN)
+    s3.put_object(Bucket=app.arn, Key="with metadata", Body=b"x", Metadata={"who": "me"})
+    assert s3.get_object(Bucket=app.arn, Key="with metadata")["Metadata"] == {"who": "me"}
+    s3.delete_object(Bucket=app.arn, Key="with metadata")
+
+
 def test_objects_by_bucket_name_and_by_arn(app: Any) -> None:
     s3 = app.world.aws("s3", FOREIGN)
     body = secrets.token_bytes(6 * 1024 * 1024)
