@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 
-from nearpoint.node.board import SILENT_S, Board
+import pytest
+
+from nearpoint.node.board import NOTICE_BYTES_MAX, SILENT_S, Board
 
 
 class Clock:
@@ -47,3 +49,28 @@ def test_what_does_not_fit_is_cut() -> None:
     assert found[-1] == "and more"
     board.write(0, ["é" * 5000])
     assert board.read() == ["more than fits here"]
+
+
+def test_a_notice_reaches_everybody_once() -> None:
+    board = Board(2)
+    assert board.notice(0) is None
+    board.put_up(b"first")
+    assert board.notice(0) == (1, b"first")
+    assert board.notice(1) is None
+    board.put_up(b"second, longer")
+    assert board.notice(1) == (2, b"second, longer")
+    board.put_up(b"")
+    assert board.notice(2) == (3, b"")
+
+
+def test_a_notice_that_is_being_written_is_not_read() -> None:
+    board = Board(1)
+    board.put_up(b"x" * 100)
+    at = board._notice_at + 50
+    board._memory[at : at + 1] = b"y"
+    assert board.notice(0) is None
+
+
+def test_a_notice_has_its_bounds() -> None:
+    with pytest.raises(ValueError, match="does not fit"):
+        Board(1).put_up(bytes(NOTICE_BYTES_MAX + 1))
