@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+import structlog
 
 from nearpoint.edge.config import standalone_distribution, with_origin_timeouts
 from nearpoint.wire.client import UpstreamError
@@ -194,6 +195,30 @@ async def test_a_slow_origin_is_given_up(stage: Any, raw: RawOrigin) -> None:
 
     raw.scripts = [drip, says(GOOD, then="next")]
     assert (await stage.get("/a")).status == 504
+    assert (await stage.get("/a")).body == b"right"
+
+
+async def test_a_crowd_whose_leader_fails_is_told_at_once(stage: Any, raw: RawOrigin) -> None:
+    gate = asyncio.Event()
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await gate.wait()
+
+    raw.scripts = [hang_up, says(GOOD, then="next")]
+    distribution = standalone_distribution(host="127.0.0.1", port=raw.port, tls=False)
+    stage.edge.load((), default=with_origin_timeouts(distribution, connect_s=5, read_s=30, attempts=1))
+    with structlog.testing.capture_logs() as logs:
+        crowd = [asyncio.create_task(stage.get("/a")) for _ in range(200)]
+        await stage.until(lambda: raw.connections)
+        await asyncio.sleep(0.3)  # for the others to come
+        gate.set()
+        replies = await asyncio.gather(*crowd)
+    failed = [reply for reply in replies if reply.status == 502]
+    assert len(failed) >= 100
+    assert {reply.body for reply in replies if reply.status != 502} <= {b"right"}
+    assert raw.connections <= 2
+    assert len([line for line in logs if line["event"] == "no answer from the origin"]) == 1
     assert (await stage.get("/a")).body == b"right"
 
 
