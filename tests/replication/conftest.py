@@ -312,10 +312,19 @@ class LiveWorld:
 
     def kill(self, name: str) -> None:
         """kill -9; the supervisor starts it again."""
+        self._signal(name, signal.SIGKILL)
+
+    def freeze(self, name: str, seconds: float) -> None:
+        """Let a process stand still, as one does whose machine swaps or whose disk hangs."""
+        self._signal(name, signal.SIGSTOP)
+        time.sleep(seconds)
+        self._signal(name, signal.SIGCONT)
+
+    def _signal(self, name: str, number: signal.Signals) -> None:
         pids = {row["name"]: row["pid"] for row in self.ask("GET", "/status")["processes"]}
         if pids.get(name):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pids[name], signal.SIGKILL)
+                os.kill(pids[name], number)
 
     def skew(self, region: str, seconds: int) -> None:
         """Set a store's clock wrong, from its next start on."""

@@ -1,5 +1,5 @@
 """Whole worlds that are written to from every region at once, through access points and bucket endpoints, while their
-processes are killed, links cut and slowed, a disk filled and a clock set wrong; then they heal.
+processes are killed and frozen, links cut and slowed, a disk filled and a clock set wrong; then they heal.
 
 Checked: every acknowledged write is in every region (versions never go, so superseded ones too); the regions are equal,
 byte for byte with all that hangs on their objects, versions in the same order; of keys whose writer is known, what they
@@ -175,9 +175,13 @@ def disturb(world: Any, chance: random.Random, until: float, skew: bool) -> Coun
         roll = chance.random()
         if roll < 0.55:
             name = chance.choice(names)
-            world.kill(name)
-            done[f"kill {name}"] += 1
-            time.sleep(chance.random())
+            if roll < 0.45:
+                world.kill(name)
+                done[f"kill {name}"] += 1
+                time.sleep(chance.random())
+            else:
+                world.freeze(name, 2 * chance.random())
+                done[f"freeze {name}"] += 1
         elif roll < 0.85:
             how = chance.choice(FAULTS)
             world.ask("PUT", f"/faults/{region}", {"how": how})
