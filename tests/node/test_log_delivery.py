@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from nearpoint.edge.log_target import LogTarget
 from nearpoint.edge.logspool import LogSpool
@@ -83,7 +84,10 @@ async def test_what_is_written_arrives(stand: Stand) -> None:
 async def test_what_does_not_arrive_waits(stand: Stand) -> None:
     stand.spool.write("E1", 1_800_000_000, b"a line\n")
     stand.status = 503
-    await stand.delivery.finish()
+    with structlog.testing.capture_logs() as logs:
+        await stand.delivery.finish()
+        await stand.delivery.finish()
+    assert len(logs) == 1  # it says so once
     buckets, stand.buckets = stand.buckets, {}
     await stand.delivery.finish()
     assert stand.objects == {}

@@ -28,6 +28,7 @@ class LogDelivery:
         self._spool = spool
         self._stores = stores
         self._snapshot = snapshot
+        self._said: dict[str, str] = {}  # by bucket: what is in the way, as the log has it
 
     async def run(self) -> None:
         """Deliver until cancelled."""
@@ -51,9 +52,12 @@ class LogDelivery:
             why = await self._put(each)
             if why is None:
                 self._spool.done(each.path)
-            else:
-                complete = False
-                log.warning("an access log is not delivered yet", bucket=each.target.bucket, why=why)
+                self._said.pop(each.target.bucket, None)
+                continue
+            complete = False
+            if self._said.get(each.target.bucket) != why:
+                self._said[each.target.bucket] = why
+                log.warning("access logs are not delivered yet", bucket=each.target.bucket, why=why)
         return complete
 
     async def _put(self, file: Finished) -> str | None:
