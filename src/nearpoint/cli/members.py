@@ -319,6 +319,9 @@ def _uploads(members: Members, region: str, bucket: str) -> str | None:
 def remove(*, data: Path, access_point: str, region: str, abort_uploads: bool, timeout_s: float, as_json: bool) -> None:
     """Take a drained member out: it is checked once more, then it is no member, then no rule leads to it."""
     members = Members(data, access_point, timeout_s=timeout_s)
+    if region in members.client.world.regions and region not in members.by_region:
+        _say_removed(members, region, as_json=as_json)  # interrupted after its last step, or done before
+        return
     member = members.member(region)
     bucket, others = member["bucket"], members.others(region)
     if not others:
@@ -338,11 +341,15 @@ def remove(*, data: Path, access_point: str, region: str, abort_uploads: bool, t
         members.take_out(region)
         gone = time.time()
         members.wait(f"Writes that {bucket} took", lambda: members.owed(by=bucket, before=gone))
+    _say_removed(members, region, as_json=as_json)
+    step(f"{bucket} keeps its objects, and its rules to the others: what is still written to it reaches them.")
+
+
+def _say_removed(members: Members, region: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"access_point": members.name, "members": list(members.by_region.values())})
-        return
-    step(f"{region} is no member of {members.name} any more.")
-    step(f"{bucket} keeps its objects, and its rules to the others: what is still written to it reaches them.")
+    else:
+        step(f"{region} is no member of {members.name}.")
 
 
 def _abort(members: Members, region: str, bucket: str) -> None:
