@@ -2,7 +2,8 @@
 
 world.json   settings and secrets (0600)         ca/       the local certificate authority and the trust bundle
 state/       JetStream                           stores/   one folder a region
-packages/    function packages by SHA-256        cache/    unpacked functions, last snapshots: may be deleted
+packages/    function packages by SHA-256        cache/    unpacked functions, last snapshots, what edges keep, access
+certificates/ the user's own, for custom domains           logs that are not delivered yet: may be deleted
 replication/ how far comparisons of regions are, and when the next one is: may be deleted
 logs/        one file a process, functions/      run/      what the running processes were given; lock
 """
