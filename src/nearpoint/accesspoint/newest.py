@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 from urllib.parse import urlencode
@@ -162,16 +161,16 @@ class Newest:
 
 
 def rank_of_head(response: Response, region: str) -> Rank | None:
-    """What a store that keeps no stamps has, by the second of its Last-Modified. None when it does not say."""
+    """What a store that keeps no stamps has, by the second of its Last-Modified. None when it does not say, as of a
+    delete marker."""
     headers = response.headers
-    modified = headers.get("last-modified")
     if response.status == 404 and headers.get("x-amz-delete-marker") != "true":
         return NOTHING
-    if response.status not in (200, 400, 404) or (modified is None and response.status == 200):
+    modified = headers.get("last-modified")
+    if response.status not in (200, 404) or modified is None:
         return None
     try:
-        at = 0 if modified is None else int(parsedate_to_datetime(modified).astimezone(UTC).timestamp() * 1_000_000)
+        at_us = int(parsedate_to_datetime(modified).timestamp() * 1_000_000)
     except ValueError:
         return None
-    etag = (headers.get("etag") or "").strip('"')
-    return (at, region, etag, headers.get("x-amz-version-id") or "", 0, "")
+    return (at_us, region, (headers.get("etag") or "").strip('"'), headers.get("x-amz-version-id") or "", 0, "")
