@@ -224,7 +224,7 @@ async def test_a_sweep_that_was_interrupted_is_gone_on_with(pair: Any, tmp_path:
     # Begun anew when it is done, or when it is asked for.
     again = await sweep(peers, memory, repair=True, cause="test")
     assert again.reports[0][2].equal
-    with only_one(tmp_path), pytest.raises(SweepBusyError), only_one(tmp_path):
+    with only_one(tmp_path), only_one(tmp_path, repair=False), pytest.raises(SweepBusyError), only_one(tmp_path):
         pass
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +27,7 @@ from nearpoint.world.layout import World
 from nearpoint.world.processes import signing_region, store_endpoint
 
 LINE_EVERY_S = 5.0
+BUSY_LOOK_S = 0.5
 
 
 def command(*, data: Path, check: bool, afresh: bool, as_json: bool) -> int:
@@ -33,17 +36,13 @@ def command(*, data: Path, check: bool, afresh: bool, as_json: bool) -> int:
     folder = client.layout.replication
     memory = Memory(folder, repair=not check)
     try:
-        with only_one(folder):
+        with _alone(folder, repair=not check):
             found = memory.unfinished(time.time())
             if found is not None and not afresh:
                 begun = datetime.fromtimestamp(found.started_at).strftime("%Y-%m-%d %H:%M")
                 notes.print(f"Going on with what was begun at {begun}. (--afresh begins anew.)")
             with Watched() as shown:
                 done = asyncio.run(_sweep(client.world, memory, check=check, afresh=afresh, shown=shown))
-    except SweepBusyError:
-        raise CommandError(
-            "The buckets are being compared already: `nearpoint replication status` shows how far.", Exit.REFUSED
-        ) from None
     except UnavailableError as error:
         raise CommandError(
             f"A region cannot be reached: {error}. The same command goes on from here.", Exit.UNREACHABLE
@@ -61,6 +60,22 @@ def command(*, data: Path, check: bool, afresh: bool, as_json: bool) -> int:
         complain(f"{one} and {two} were not compared: {why}")
     left = done.left_out or any(not report.equal if check else report.refused for _, _, report in done.reports)
     return int(Exit.FAILED if left else Exit.DONE)
+
+
+@contextmanager
+def _alone(folder: Path, *, repair: bool) -> Iterator[None]:
+    """The right to compare, as soon as nobody else has it."""
+    said = False
+    while True:
+        try:
+            with only_one(folder, repair=repair):
+                yield
+                return
+        except SweepBusyError:
+            if not said:
+                notes.print("Waiting for a comparison that is under way: `nearpoint replication status` shows how far.")
+            said = True
+            time.sleep(BUSY_LOOK_S)
 
 
 async def _sweep(world: World, memory: Memory, *, check: bool, afresh: bool, shown: Watched) -> Progress:

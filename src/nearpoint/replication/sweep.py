@@ -23,6 +23,7 @@ from nearpoint.replication.reconcile import PAGE_ROWS, Report, Side, reconcile
 SAVE_EVERY_S = 2.0
 KEPT_S = 7 * 86_400.0  # an interrupted sweep that is older begins anew: what it has seen is too long ago
 LOCK_FILE = "reconcile.lock"
+CHECK_LOCK_FILE = "reconcile-check.lock"
 
 
 class SweepBusyError(Exception):
@@ -75,10 +76,13 @@ class Memory:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Hold the right to sweep. Raises SweepBusyError while another process has it."""
+def only_one(folder: Path, *, repair: bool = True) -> Iterator[None]:
+    """Hold the right to sweep: those that repair exclude each other, and so do those that only look. Raises
+    SweepBusyError while another process has it."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(
+        folder / (LOCK_FILE if repair else CHECK_LOCK_FILE), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+    )
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
