@@ -13,6 +13,8 @@ from nearpoint.accesspoint.call import read_call
 from nearpoint.accesspoint.limits import able, needs
 from nearpoint.accesspoint.routes import Route
 from nearpoint.awsproto.errors import AwsError
+from nearpoint.regions.digests import digest
+from nearpoint.signing import ChunkEncoder
 from nearpoint.state.resources import StoreLimits
 from nearpoint.wire.message import Headers, Request, StreamBody
 
@@ -150,3 +152,32 @@ async def test_checksums_are_held_here_where_the_store_does_not(limited: Any, si
     right = base64.b64encode(hashlib.sha256(data).digest()).decode()
     assert (await limited.ask("PUT", "/right", headers=[("x-amz-checksum-sha256", right)], body=body()))[0] == 200
     assert limited.stores["near"].objects["/near-bucket/right"] == data
+
+
+@pytest.mark.parametrize("size", [5, 200_000])
+async def test_a_store_that_reads_no_trailers_gets_the_content_alone(world: Any, size: int) -> None:
+    limits = _limits("near", mended={"trailing checksums": "answers 411 MissingContentLength"})
+    world.snapshot = msgspec.structs.replace(world.snapshot, generation=2, store_limits={limits.id: limits})
+    data = b"z" * size
+    for checked, status in ((b"other", 400), (data, 200)):
+        encoder = ChunkEncoder()
+        checksum = digest("CRC32", checked)
+        body = encoder.feed(data) + encoder.finish({"x-amz-checksum-crc32": checksum})
+        got, _, answer = await world.ask(
+            "PUT",
+            "/trailer",
+            body=body,
+            payload_hash="STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+            headers=[
+                ("Content-Encoding", "aws-chunked"),
+                ("X-Amz-Trailer", "x-amz-checksum-crc32"),
+                ("X-Amz-Decoded-Content-Length", str(size)),
+            ],
+        )
+        assert (got, b"BadDigest" in answer) == (status, status == 400)
+    assert world.stores["near"].bodies == [data]
+    sent = world.stores["near"].requests[-1].headers
+    assert (sent.get("content-length"), sent.get("content-encoding"), sent.get("x-amz-trailer")) == (
+        str(size), None, None,
+    )  # fmt: skip
+    assert sent.get("x-amz-checksum-crc32") == (checksum if size < 65_536 else None)

@@ -134,3 +134,40 @@ def test_credentials_from_the_environment_and_from_a_profile(
         for alias, store in (("one.mrap", near), ("two.mrap", weed)):
             front.client().put_object(Bucket=alias, Key="by credentials", Body=b"x")
             assert store.client().get_object(Bucket=store.bucket, Key="by credentials")["Body"].read() == b"x"
+
+
+@pytest.mark.parametrize("size", [5, 200_000])
+@pytest.mark.parametrize("store", ["embedded", "weeds", "clones"])
+def test_a_trailing_checksum_that_does_not_fit_stores_nothing(front: Any, store: str, size: int) -> None:
+    import base64
+    import http.client
+    import zlib
+    from datetime import UTC, datetime
+
+    from nearpoint.signing import ChunkEncoder, Credentials, Message, sign_v4
+
+    mode, data = "STREAMING-UNSIGNED-PAYLOAD-TRAILER", b"z" * size
+    host = front.url.removeprefix("http://")
+    for checked, status in ((b"other", 400), (data, 200)):
+        path = f"/{store}.mrap/trailer-{size}"
+        fields = [
+            ("Host", host),
+            ("Content-Encoding", "aws-chunked"),
+            ("X-Amz-Trailer", "x-amz-checksum-crc32"),
+            ("X-Amz-Decoded-Content-Length", str(size)),
+        ]
+        credentials = Credentials("CLIENT", "client-secret")
+        message = Message("PUT", path, "", fields)
+        fields += sign_v4(message, credentials, region="any", now=datetime.now(UTC), payload_hash=mode)
+        encoder = ChunkEncoder(mode)
+        checksum = base64.b64encode(zlib.crc32(checked).to_bytes(4, "big")).decode()
+        body = encoder.feed(data) + encoder.finish({"x-amz-checksum-crc32": checksum})
+        connection = http.client.HTTPConnection(host, timeout=20)
+        connection.request("PUT", path, body, dict(fields))
+        answer = connection.getresponse()
+        assert (answer.status, b"<Code>" in answer.read()) == (status, status != 200)
+        connection.close()
+        listed = front.client().list_objects_v2(Bucket=f"{store}.mrap", Prefix=f"trailer-{size}")
+        assert len(listed.get("Contents", [])) == (1 if status == 200 else 0)
+    got = front.client().get_object(Bucket=f"{store}.mrap", Key=f"trailer-{size}")["Body"].read()
+    assert got == data

@@ -16,6 +16,7 @@ from nearpoint.accesspoint.call import Call
 from nearpoint.accesspoint.routes import Route
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.regions.integrity import Integrity
+from nearpoint.regions.payload import Payload
 from nearpoint.state.resources import StoreLimits
 from nearpoint.wire.dates import parse_http_date
 from nearpoint.wire.message import Headers, Request, Response
@@ -150,13 +151,20 @@ def _is_unchanged(asked: Headers, said: Headers) -> bool:
     return since is not None and changed is not None and changed <= since
 
 
-def integrity_of(call: Call, request: Request, routes: Sequence[Route], limits: Limits) -> Integrity | None:
-    """The checksums that this node has to check itself, since one of the stores would (or may) not; None: nothing."""
-    asked = [limits[route.region] for route in routes if route.region in limits]
-    if not any("checksum verification" in one.mended or not one.is_known for one in asked):
-        return None
+def protect(call: Call, request: Request, payload: Payload, routes: Sequence[Route], limits: Limits) -> None:
+    """Check the checksums of a body here where one of the stores would (or may) not, and leave out what it can't read.
+
+    Raises AwsError for a body in memory that does not fit.
+    """
     if call.copy_source is not None or request.method not in ("PUT", "POST") or call.is_completion:
-        return None
+        return
+    asked = [limits[route.region] for route in routes if route.region in limits]
+    trailing = any("trailing checksums" in one.mended or not one.is_known for one in asked)
+    if not trailing and not any("checksum verification" in one.mended for one in asked):
+        return
     trailers = [name.strip().lower() for name in (request.headers.get("x-amz-trailer") or "").split(",")]
-    found = Integrity(request.headers, trailers)
-    return found if found.matters else None
+    integrity = Integrity(request.headers, trailers)
+    if integrity.matters:
+        payload.hold_to(integrity)
+    if trailing:
+        payload.unframe()

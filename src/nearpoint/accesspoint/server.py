@@ -33,7 +33,7 @@ from nearpoint.accesspoint.documents import bytes_max, read_document
 from nearpoint.accesspoint.failover import REGION_HEADER, Failover
 from nearpoint.accesspoint.fleet import Fleet
 from nearpoint.accesspoint.known import Known, KnownCallers
-from nearpoint.accesspoint.limits import able, integrity_of, needs, needs_of_bulk_delete
+from nearpoint.accesspoint.limits import able, needs, needs_of_bulk_delete, protect
 from nearpoint.accesspoint.newest import CONSISTENCY_HEADER, Behind, Newest, NothingBehind, Order, is_strong
 from nearpoint.accesspoint.prober import Prober
 from nearpoint.accesspoint.public_access import refuse_public_acl, refuse_public_grants
@@ -157,9 +157,7 @@ class AccessPointNode:
         limits = view.limits(table)
         if limits is not None:
             routes = able(routes, needs(call, request), limits)
-            integrity = integrity_of(call, request, routes, limits)
-            if integrity is not None:
-                payload.hold_to(integrity)
+            protect(call, request, payload, routes, limits)
         if call.is_bulk_delete:
             return await self._delete_objects(request, call, payload, permissions, table, routes)
         permissions.check_bucket(call.access, routes[0].bucket)

@@ -140,6 +140,7 @@ class Payload:
     __slots__ = (
         "_attempt",
         "_digest",
+        "_has_trailers",
         "_is_framed",
         "_replay",
         "_source",
@@ -167,6 +168,7 @@ class Payload:
         """`length` is that of the content; `framed`: it goes to the store in aws-chunked framing with its trailers."""
         self._digest = digest
         self._is_framed = framed
+        self._has_trailers = framed
         self._unframed_headers = unframed_headers or []
         self._replay: Replay | None = None
         self._attempt = 0
@@ -208,15 +210,22 @@ class Payload:
 
     def replace(self, data: bytes) -> None:
         """Let these bytes, which have been checked, be the body."""
-        if self._is_framed:
+        if self._has_trailers:
             trailers = self._source.trailers if self._source is not None else {}
             self.headers = [*self._unframed_headers, *trailers.items()]
-            self._is_framed = False
+            self._is_framed = self._has_trailers = False
         elif self.data is not None:
             self._digest = None
         self.data = data
         self.length = len(data)
         self.payload_hash = self._digest or hashlib.sha256(data).hexdigest()
+
+    def unframe(self) -> None:
+        """Send the content by itself, without the trailers: for a store that takes no such framing."""
+        if self._is_framed and not self.started and self.data is None:
+            self._is_framed = False
+            self.headers = self._unframed_headers
+            self.payload_hash = UNSIGNED_PAYLOAD
 
     def hold_to(self, integrity: Integrity) -> None:
         """Check the body against these checksums as well, before it has begun to be read. Raises AwsError."""

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from nearpoint.regions.store import Store
 from nearpoint.wire.client import Timeouts, UpstreamError
 from nearpoint.wire.dates import parse_http_date
-from nearpoint.wire.message import BodyTooLargeError, Headers, read_all
+from nearpoint.wire.message import Body, BodyTooLargeError, Headers, read_all
 
 CLEAN_UP_S = 10.0
 ANSWER_BYTES_MAX = 1_048_576
@@ -62,14 +62,22 @@ class Scratch:
         name: str | None = None,
         query: str = "",
         headers: Sequence[tuple[str, str]] = (),
-        body: bytes = b"",
+        body: Body | bytes = b"",
+        payload_hash: str | None = None,
     ) -> Answer:
-        """One request about the bucket, or about the scratch object `name`."""
+        """One request about the bucket, or about the scratch object `name`. `payload_hash` is `Store.send`'s."""
         key = None if name is None else self.prefix + name
         fields = Headers(headers)
         sent_at = self._clock()
         response = await self._store.send(
-            method, self.bucket, key, query=query, headers=fields, body=body, timeouts=self._timeouts
+            method,
+            self.bucket,
+            key,
+            query=query,
+            headers=fields,
+            body=body,
+            payload_hash=payload_hash,
+            timeouts=self._timeouts,
         )
         try:
             data = await read_all(response.body, ANSWER_BYTES_MAX)
@@ -85,11 +93,17 @@ class Scratch:
         return await self.write("PUT", name, "", headers, body)
 
     async def write(
-        self, method: str, name: str, query: str, headers: Sequence[tuple[str, str]], body: bytes
+        self,
+        method: str,
+        name: str,
+        query: str,
+        headers: Sequence[tuple[str, str]],
+        body: Body | bytes,
+        payload_hash: str | None = None,
     ) -> Answer:
         """A request that makes an object, or may have made it."""
         try:
-            answer = await self.ask(method, name, query, headers, body)
+            answer = await self.ask(method, name, query, headers, body, payload_hash)
         except BaseException:
             self._written.add((name, ""))
             raise

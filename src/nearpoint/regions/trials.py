@@ -11,7 +11,7 @@ import asyncio
 import base64
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Literal
 from urllib.parse import quote
 
@@ -19,6 +19,8 @@ from msgspec import Struct
 
 from nearpoint.regions.digests import KINDS, digest
 from nearpoint.regions.scratch import Answer, Scratch
+from nearpoint.signing import STREAMING_UNSIGNED_TRAILER, ChunkEncoder
+from nearpoint.wire.message import StreamBody
 
 Verdict = Literal["yes", "no", "unknown"]
 Remedy = Literal["", "refuse", "mend"]
@@ -196,6 +198,33 @@ async def checksum_verification(scratch: Scratch) -> Seen:
     return _is(not kept, f"a body that does not fit its {' or '.join(kept)} is kept" if kept else "", remedy="mend")
 
 
+async def trailing_checksums(scratch: Scratch) -> Seen:
+    """A body whose checksum comes behind it, and whose framed length is not known before: as AWS's clients send it."""
+
+    async def put(name: str, checked: bytes) -> Answer:
+        encoder = ChunkEncoder()
+        trailer = {"x-amz-checksum-crc32": digest("CRC32", checked)}
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield encoder.feed(BODY)
+            yield encoder.finish(trailer)
+
+        fields = [
+            ("Content-Encoding", "aws-chunked"),
+            ("X-Amz-Trailer", "x-amz-checksum-crc32"),
+            ("X-Amz-Decoded-Content-Length", str(len(BODY))),
+        ]
+        return await scratch.write("PUT", name, "", fields, StreamBody(pieces(), None), STREAMING_UNSIGNED_TRAILER)
+
+    right = await put("trailer", BODY)
+    if right.status != 200:
+        return _is(False, f"answers {right}", remedy="mend")
+    if (await scratch.ask("GET", "trailer")).body != BODY:
+        return _is(False, "the framing is kept", remedy="mend")
+    kept = (await put("wrong-trailer", _OTHER)).status < 400
+    return _is(not kept, "a body that does not fit is kept" if kept else "", remedy="mend")
+
+
 async def attributes(scratch: Scratch) -> Seen:
     await scratch.put("attributes", [("x-amz-checksum-crc32", digest("CRC32", BODY))], BODY)
     asked = [("x-amz-object-attributes", "ETag,ObjectSize,Checksum")]
@@ -325,6 +354,7 @@ WRITING: dict[str, Trial] = {
     "metadata": metadata,
     "checksums": checksums,
     "checksum verification": checksum_verification,
+    "trailing checksums": trailing_checksums,
     "attributes": attributes,
     "copies": copies,
     "tagging": tagging,
