@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from nearpoint.aws import delete as deleting
 from nearpoint.aws.clients import Clients, aws_clients
 from nearpoint.aws.errors import DeployError
-from nearpoint.aws.explain import explained
+from nearpoint.aws.explain import advice_on, explained
 from nearpoint.aws.stacks import Stack
 
 
@@ -42,6 +42,22 @@ def refusal(code: str, message: str = "AWS's words", status: int = 400) -> Clien
 )
 def test_sentences(error: Any, words: str) -> None:
     assert words in str(explained(error))
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("Resource handler returned message: The maximum number of distributions (Service: CloudFront)", "quota"),
+        ("LimitExceeded: You have exceeded", "quota"),
+        ("User: arn:aws:iam::1:user/me is not authorized to perform: iam:CreateRole", "that permission"),
+        ("Rate exceeded", "throttles"),
+        ("app-signer already exists in stack other", "take another --stack"),
+        ("Value of property MemorySize must be from 128 to 10240", ""),
+    ],
+)
+def test_advice_on_the_reason_of_an_event(reason: str, words: str) -> None:
+    assert words in advice_on(reason)
+    assert bool(words) == bool(advice_on(reason))
 
 
 def test_no_such_profile(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,6 +82,7 @@ def test_metadata_names_parameters_alone() -> None:
 def existing(**changes: Any) -> Existing:
     config = {
         "Enabled": True,
+        "Logging": {"Bucket": "logs.s3.amazonaws.com", "Prefix": "x/"},
         "Aliases": ["www.example.org"],
         "ViewerCertificate": {
             "AcmCertificateArn": f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/12345678-1234-1234-1234-123456789012",
@@ -178,6 +179,7 @@ def test_a_whole_template(tmp_path: Path, lint: Any) -> None:
     assert composed.template["Parameters"]["PointXSecret"]["NoEcho"] is True
     assert second["DomainName"] == {"Fn::GetAtt": ["PagesBucket", "RegionalDomainName"]}
     assert second["OriginAccessControlId"] == {"Fn::GetAtt": ["PagesAccess", "Id"]}
+    assert config["Logging"] == {"Bucket": {"Ref": "LogBucketDomain"}, "Prefix": "x/"}
     behavior = config["DefaultCacheBehavior"]
     assert behavior["CachePolicyId"] == {"Ref": "CachePolicy"}
     assert behavior["ResponseHeadersPolicyId"] == {

@@ -261,6 +261,11 @@ def _distribution(draft: _Draft) -> None:
         )
     elif "ViewerCertificate" in config:
         draft.notes.append("the certificate stays the one it is; another account needs its own")
+    if "Logging" in config:
+        bucket = config["Logging"]["Bucket"]
+        draft.text_parameter("LogBucketDomain", "Where access logs go, as BUCKET.s3.amazonaws.com", bucket)
+        config["Logging"] = {**config["Logging"], "Bucket": {"Ref": "LogBucketDomain"}}
+        draft.notes.append(f"access logs go to {bucket} as well, unless you say --parameter LogBucketDomain=…")
     properties: dict[str, Any] = {"DistributionConfig": config}
     if existing.distribution.tags:
         properties["Tags"] = [{"Key": key, "Value": value} for key, value in existing.distribution.tags.items()]
