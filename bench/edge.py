@@ -4,9 +4,9 @@
 
 One worker each, in turn on the same core, wrk and the origin on cores of their own, access log on for all (see
 `bench.edge_peers`). Figures are medians of the rounds: requests per second, p99, and processor time a request, which a
-busy machine blurs less. A row is asked for at twice as many cores' load where one core of wrk would be the limit
-(100 KB and 10 MB). `floor` is a loop that reads something and sends the same bytes from memory, always: what the
-kernel takes for itself. wrk comes with Debian (`apt-get install wrk`); without it nothing is measured.
+busy machine blurs less. Where one core of wrk would be the limit (100 KB and 10 MB), it has two. `bare` is a loop that
+reads something and sends the same bytes from memory, always: what the kernel and the event loop take for themselves.
+wrk comes with Debian (`apt-get install wrk`); without it nothing is measured.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ ROWS = (
         name="100 KB hit",
         path="/100",
         targets={"nginx": 1.5},
-        peers=("nginx", "varnish", "floor"),
+        peers=("nginx", "varnish", "bare"),
         load_cores=2,
     ),
     Row(name="10 MB hit", path="/10M", targets={"nginx": 1.0}, load_cores=2),
@@ -76,7 +76,7 @@ ROWS = (
         path="/1",
         headers=('If-None-Match: "bench"',),
         targets={"nginx": 1.5},
-        peers=("nginx", "varnish", "floor"),
+        peers=("nginx", "varnish", "bare"),
     ),
     Row(
         name="1 KB hit, Vary and three parameters",
@@ -123,7 +123,7 @@ async def origin(sock: socket.socket) -> None:
     await asyncio.Event().wait()
 
 
-async def floor(sock: socket.socket) -> None:
+async def bare(sock: socket.socket) -> None:
     """Sends one of two answers whatever is said: no request is looked at beyond its path."""
     large = b"HTTP/1.1 200 OK\r\nContent-Length: 102400\r\nX-Head: " + b"x" * 300 + b"\r\n\r\n" + b"x" * 102_400
     small = b"HTTP/1.1 304 Not Modified\r\nX-Head: " + b"x" * 300 + b"\r\n\r\n"
@@ -191,10 +191,10 @@ def origin_running() -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def floor_running() -> Iterator[Subject]:
+def bare_running() -> Iterator[Subject]:
     (port,) = free_ports(1)
-    with running([sys.executable, "-m", "bench.edge", "--serve", "floor", str(port)], port, SERVER_CORE) as pid:
-        yield Subject(name="floor", port=port, pids=(pid,))
+    with running([sys.executable, "-m", "bench.edge", "--serve", "bare", str(port)], port, SERVER_CORE) as pid:
+        yield Subject(name="bare", port=port, pids=(pid,))
 
 
 def measure(*, rounds: int, connections: int, seconds: int, only: str = "") -> list[dict[str, object]]:
@@ -209,7 +209,7 @@ def measure(*, rounds: int, connections: int, seconds: int, only: str = "") -> l
             subject = stack.enter_context(start(folder, origin_port))
             if subject is not None:
                 subjects[subject.name] = subject
-        subjects["floor"] = stack.enter_context(floor_running())
+        subjects["bare"] = stack.enter_context(bare_running())
         for row in ROWS:
             if only not in row.name:
                 continue
@@ -253,7 +253,7 @@ def shown(result: dict[str, object]) -> str:
     assert isinstance(wanted, dict)
     assert isinstance(times, dict)
     assert isinstance(by_cpu, dict)
-    for name in ("nearpoint", "nginx", "varnish", "envoy", "floor"):
+    for name in ("nearpoint", "nginx", "varnish", "envoy", "bare"):
         figures = result.get(name)
         if not isinstance(figures, dict):
             continue
@@ -283,7 +283,7 @@ def main(arguments: list[str] | None = None) -> int:
         import uvloop
 
         role, port = options.serve
-        serve = {"origin": origin, "floor": floor}[role]
+        serve = {"origin": origin, "bare": bare}[role]
         uvloop.run(serve(socket.create_server(("127.0.0.1", int(port)))))
     if shutil.which("wrk") is None:
         print("skipped: wrk is not installed (apt-get install wrk)", file=sys.stderr)
