@@ -11,7 +11,7 @@ import structlog
 
 from nearpoint.node.write_notes import WriteNotes
 from nearpoint.regions.store import Store
-from nearpoint.replication.pending import LogListener, Note, PendingKeys, name_of
+from nearpoint.replication.pending import LogListener, Note, PendingKeys, bucket_name, name_of
 
 log = structlog.get_logger("nearpoint.node")
 
@@ -45,7 +45,7 @@ class KeysBehind:
             return
         for key in keys:
             for destination in destinations.split(","):
-                note = Note(name_of(bucket), name_of(destination), name_of(key), int(sequence))
+                note = Note(bucket_name(bucket), bucket_name(destination), name_of(key), int(sequence))
                 self._keys.note(region, note)
                 self._notes.tell(name_of(region), note)  # they may not have heard of it yet, even if we have
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from nearpoint.replication.pending import Note
 
 SLOTS = 4096
-_HEAD = struct.Struct("<Q")  # how many were ever written
 _ENTRY = struct.Struct("<QQQQQI")  # region, source, destination, key, sequence, CRC-32 of all that
 _SLOT_BYTES = 48
 _SIZE = _SLOT_BYTES * (1 + SLOTS)
@@ -32,26 +31,22 @@ class Ring:
             self._memory = mmap.mmap(fd, _SIZE)
         finally:
             os.close(fd)
-
-    @property
-    def written(self) -> int:
-        """How many were ever written."""
-        return int(_HEAD.unpack_from(self._memory)[0])
+        self.count = memoryview(self._memory)[:8].cast("Q")  # one number: how many were ever written
 
     def write(self, region: int, note: Note) -> None:
         """Add one."""
-        at = self.written
+        at = self.count[0]
         data = struct.pack("<QQQQQ", region, *note)
         offset = _SLOT_BYTES * (1 + at % SLOTS)
         self._memory[offset : offset + _ENTRY.size] = data + zlib.crc32(data).to_bytes(4, "little")
-        _HEAD.pack_into(self._memory, 0, at + 1)
+        self.count[0] = at + 1
 
     def read(self, at: int) -> tuple[int, Note] | None:
         """The one with that number: region and note. None when it has been overwritten, or is being."""
         offset = _SLOT_BYTES * (1 + at % SLOTS)
         data = self._memory[offset : offset + _ENTRY.size]
         *fields, crc = _ENTRY.unpack(data)
-        if zlib.crc32(data[:-4]) != crc or self.written - at > SLOTS:
+        if zlib.crc32(data[:-4]) != crc or self.count[0] - at > SLOTS:
             return None
         return fields[0], Note._make(fields[1:])
 
@@ -64,7 +59,7 @@ class WriteNotes:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._own = Ring(folder / f"{name}.ring")
         self._others = [Ring(folder / f"{other}.ring") for other in others]
-        self._read = [ring.written for ring in self._others]
+        self._read = [ring.count[0] for ring in self._others]
         self._heard = heard
 
     def tell(self, region: int, note: Note) -> None:
@@ -74,9 +69,9 @@ class WriteNotes:
     def listen(self) -> None:
         """Take in what the others have told since the last time."""
         for number, ring in enumerate(self._others):
-            written = ring.written
-            if written == self._read[number]:
+            if ring.count[0] == self._read[number]:
                 continue
+            written = ring.count[0]
             for at in range(max(self._read[number], written - SLOTS), written):
                 entry = ring.read(at)
                 if entry is not None:

@@ -13,6 +13,7 @@ import hashlib
 import random
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import orjson
@@ -35,6 +36,9 @@ _Pairs = dict[tuple[int, int], dict[int, tuple[int, ...]] | None]  # None: any k
 def name_of(text: str) -> int:
     """A bucket or key as a number, the same one in every process."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
+
+
+bucket_name = lru_cache(4096)(name_of)  # of buckets there are few
 
 
 class Note(NamedTuple):
@@ -66,13 +70,13 @@ class PendingKeys:
 
     def newer_in(self, bucket: str, key: str, others: Iterable[tuple[str, str]]) -> list[str]:
         """Which of the other regions, each with its bucket, have (or may have) a version that `bucket` has not."""
-        here, name = name_of(bucket), name_of(key)
+        here, name = bucket_name(bucket), name_of(key)
         found = []
         for region, other in others:
             pairs = self._pairs.get(region)
             if pairs is None:
                 continue
-            source = name_of(other)
+            source = bucket_name(other)
             keys = pairs.get((source, here), {})
             if keys is None or name in keys or (source, here, name) in self._notes[region]:
                 found.append(region)
@@ -107,23 +111,23 @@ class PendingKeys:
             case []:
                 pass
             case ["+", int(sequence), str(bucket), str(destination), str(key)]:
-                keys = pairs.setdefault((name_of(bucket), name_of(destination)), {})
+                keys = pairs.setdefault((bucket_name(bucket), bucket_name(destination)), {})
                 if keys is not None:
                     name = name_of(key)
                     known = keys.get(name, ())
                     if sequence not in known:
                         keys[name] = (*known, sequence)
             case ["-", int(sequence), str(bucket), str(destination), str(key)]:
-                keys = pairs.get((name_of(bucket), name_of(destination)))
+                keys = pairs.get((bucket_name(bucket), bucket_name(destination)))
                 if keys is not None:
                     name = name_of(key)
                     left = tuple(each for each in keys.pop(name, ()) if each != sequence)
                     if left:
                         keys[name] = left
             case ["all", str(bucket), str(destination)]:
-                pairs[name_of(bucket), name_of(destination)] = None
+                pairs[bucket_name(bucket), bucket_name(destination)] = None
             case ["told", str(bucket), str(destination)]:
-                pairs[name_of(bucket), name_of(destination)] = {}
+                pairs[bucket_name(bucket), bucket_name(destination)] = {}
             case ["at", int(sequence)]:
                 self._pairs[region] = pairs
                 self._heard[region] = sequence
