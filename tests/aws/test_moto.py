@@ -96,6 +96,26 @@ def test_there_again_and_back(clients: Clients, template: Write, watcher: Watch)
     assert delete(clients, "app", watcher()).removed == ()
 
 
+def test_what_was_set_since_stays_until_the_template_says_otherwise(
+    clients: Clients, template: Write, watcher: Watch
+) -> None:
+    run(clients, template(), watcher())
+    s3 = clients.client("s3", "eu-west-1")
+    rule = {"ID": "mine", "Status": "Enabled", "Filter": {"Prefix": "tmp/"}, "Expiration": {"Days": 3}}
+    s3.put_bucket_lifecycle_configuration(Bucket=NAMES[2], LifecycleConfiguration={"Rules": [rule]})
+    run(clients, template(), watcher())
+    assert s3.get_bucket_lifecycle_configuration(Bucket=NAMES[2])["Rules"][0]["ID"] == "mine"
+    theirs = {"LifecycleConfiguration": {"Rules": [rule | {"ID": "theirs"}]}, "Tags": {"bucket": "{Second}"},
+              "PolicyStatements": [{"Sid": "X", "Effect": "Deny", "Principal": "*", "Action": "s3:GetObject",
+                                    "Resource": "arn:aws:s3:::{Second}/{AWS::AccountId}/${aws:username}"}]}  # fmt: skip
+    path = template(lambda document: document["Metadata"]["Nearpoint"].update(BucketSettings={"Second": theirs}))
+    run(clients, path, watcher())
+    assert s3.get_bucket_lifecycle_configuration(Bucket=NAMES[2])["Rules"][0]["ID"] == "theirs"
+    assert buckets.tags_of(s3, NAMES[2])["bucket"] == NAMES[2]
+    statement = json.loads(s3.get_bucket_policy(Bucket=NAMES[2])["Policy"])["Statement"][-1]
+    assert statement["Resource"] == f"arn:aws:s3:::{NAMES[2]}/{ACCOUNT}/${{aws:username}}"
+
+
 def test_a_no_leaves_nothing_behind(clients: Clients, template: Write, watcher: Watch) -> None:
     with pytest.raises(DeployError, match="Nothing was made") as refused:
         run(clients, template(), watcher(agrees=False))

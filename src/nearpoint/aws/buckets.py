@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ from nearpoint.aws.explain import code_of, explained
 from nearpoint.aws.regions import OPT_IN
 
 TAG = "nearpoint:stack"
+SETTINGS_TAG = "nearpoint:settings"  # a digest of what deploy has set
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 DELETE_BATCH = 1000  # S3 API Reference, DeleteObjects
 
@@ -114,7 +116,7 @@ def check_given(clients: Clients, name: str, region: str) -> None:
 
 def ensure(clients: Clients, bucket: Bucket, stack: str, settings: Mapping[str, Any] = MappingProxyType({})) -> bool:
     """Make the bucket or finish making it; True when it was not there. `settings` are those of `bucket_settings`, with
-    nothing left to fill in. Raises DeployError."""
+    nothing left to fill in; once they are set, they are set again only when they are others. Raises DeployError."""
     state = look(clients, bucket, stack)
     if state == "foreign":
         raise DeployError(
@@ -131,11 +133,15 @@ def ensure(clients: Clients, bucket: Bucket, stack: str, settings: Mapping[str, 
             )
             s3.create_bucket(Bucket=bucket.name, **where)
         has = {} if state == "absent" else tags_of(s3, bucket.name)
-        tags = has | {TAG: stack} | settings.get(TAGS, {})
-        if tags != has:
-            listed = [{"Key": key, "Value": value} for key, value in tags.items()]
-            s3.put_bucket_tagging(Bucket=bucket.name, Tagging={"TagSet": listed})
-        _configure(s3, bucket, clients.identity().account_id, settings)
+        calls = _calls(bucket, clients.identity().account_id, settings)
+        done = {TAG: stack, SETTINGS_TAG: _digest(calls)} | settings.get(TAGS, {})
+        if has | done == has:
+            return False  # what somebody has set since then stays as it is
+        if has.get(TAG) != stack:
+            _tag(s3, bucket.name, has | {TAG: stack})
+        for operation, params in calls.items():
+            getattr(s3, operation)(Bucket=bucket.name, **params)
+        _tag(s3, bucket.name, has | done)
     except BotoCoreError as error:
         raise explained(error) from error
     except ClientError as error:
@@ -148,26 +154,31 @@ def ensure(clients: Clients, bucket: Bucket, stack: str, settings: Mapping[str, 
     return state == "absent"
 
 
-def _configure(s3: Any, bucket: Bucket, account_id: str, settings: Mapping[str, Any]) -> None:
-    name = bucket.name
-    s3.put_public_access_block(
-        Bucket=name,
-        PublicAccessBlockConfiguration=dict.fromkeys(
-            ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
-        ),
-    )
-    s3.put_bucket_ownership_controls(
-        Bucket=name, OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
-    )
-    encryption = settings.get(ENCRYPTION, DEFAULT_ENCRYPTION)
-    s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration=encryption)
-    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
-    lifecycle = settings.get(LIFECYCLE, DEFAULT_LIFECYCLE)
-    s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration=lifecycle)
+def _calls(bucket: Bucket, account_id: str, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """S3's operations that set what the bucket is to be, with their parameters, in order."""
+    policy = bucket_policy(bucket.name, account_id, holds_data=bucket.holds_data, more=settings.get(POLICY, []))
+    block = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+    ownership = {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    calls: dict[str, dict[str, Any]] = {
+        "put_public_access_block": {"PublicAccessBlockConfiguration": dict.fromkeys(block, True)},
+        "put_bucket_ownership_controls": {"OwnershipControls": ownership},
+        "put_bucket_encryption": {"ServerSideEncryptionConfiguration": settings.get(ENCRYPTION, DEFAULT_ENCRYPTION)},
+        "put_bucket_versioning": {"VersioningConfiguration": {"Status": "Enabled"}},
+        "put_bucket_lifecycle_configuration": {"LifecycleConfiguration": settings.get(LIFECYCLE, DEFAULT_LIFECYCLE)},
+        "put_bucket_policy": {"Policy": json.dumps(policy)},
+    }
     if CORS in settings:
-        s3.put_bucket_cors(Bucket=name, CORSConfiguration=settings[CORS])
-    policy = bucket_policy(name, account_id, holds_data=bucket.holds_data, more=settings.get(POLICY, []))
-    s3.put_bucket_policy(Bucket=name, Policy=json.dumps(policy))
+        calls["put_bucket_cors"] = {"CORSConfiguration": settings[CORS]}
+    return calls
+
+
+def _digest(calls: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(calls, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _tag(s3: Any, name: str, tags: Mapping[str, str]) -> None:
+    listed = [{"Key": key, "Value": value} for key, value in tags.items()]
+    s3.put_bucket_tagging(Bucket=name, Tagging={"TagSet": listed})
 
 
 def tags_of(s3: Any, name: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from nearpoint.aws.bucket_settings import (
     TAGS,
     own_statements,
 )
-from nearpoint.aws.buckets import TAG
+from nearpoint.aws.buckets import SETTINGS_TAG, TAG
 from nearpoint.aws.clients import HOME_REGION, Clients
 from nearpoint.aws.existing.bucket_properties import properties_of
 from nearpoint.aws.existing.found import DataBucket, OriginBucket
@@ -75,7 +75,11 @@ class _Bucket:
 
     def tags(self) -> dict[str, str]:
         listed = self.get("get_bucket_tagging", "TagSet") or ()
-        return {tag["Key"]: tag["Value"] for tag in listed if not tag["Key"].startswith("aws:") and tag["Key"] != TAG}
+        return {
+            tag["Key"]: tag["Value"]
+            for tag in listed
+            if not tag["Key"].startswith("aws:") and tag["Key"] not in (TAG, SETTINGS_TAG)
+        }
 
     def policy(self) -> dict[str, Any] | None:
         text = self.get("get_bucket_policy", "Policy")
