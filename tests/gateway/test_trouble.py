@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from nearpoint.replication.pending import LogListener, Note, PendingKeys, name_of
 from nearpoint.replication.reconcile import Side, reconcile
 from nearpoint.wire.message import Request, Response
 
@@ -270,3 +271,34 @@ async def test_only_the_holder_of_the_key_is_answered(foreign: Any) -> None:
     request = Request("GET", "/bbb/k")
     assert (await eu._gateway.handle(request)).status == 403
     assert (await eu._gateway.handle(Request("GET", "/-/owed"))).status == 403
+
+
+async def test_its_log_is_heard_as_it_grows(foreign: Any) -> None:
+    us, eu = foreign[US], foreign[EU]
+    await eu.ask("PUT", "bbb", "before", b"x")
+    keys = PendingKeys([EU])
+    hearing = asyncio.create_task(LogListener(eu.store, keys).run())
+
+    def behind(key: str) -> Any:
+        async def is_behind() -> bool:
+            return keys.newer_in("aaa", key, [(EU, "bbb")]) == [EU]
+
+        return is_behind
+
+    try:
+        await until(behind("before"), "what was pending is not told")
+        put = await eu.ask("PUT", "bbb", "k", b"x")
+        number, _, destinations = (put.header("x-nearpoint-logged") or "").partition(";")
+        assert destinations == "aaa"
+        keys.note(EU, Note(name_of("bbb"), name_of("aaa"), name_of("k"), int(number)))
+        assert keys.newer_in("aaa", "k", [(EU, "bbb")]) == [EU]
+        foreign.copy()
+        await foreign.settled()
+
+        async def is_calm() -> bool:
+            return not keys.busy
+
+        await until(is_calm, "what has arrived is still said to be pending")
+    finally:
+        hearing.cancel()
+    assert (await us.ask("GET", "aaa", "k")).body == b"x"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -14,6 +12,7 @@ from nearpoint.bucket.document import Inlet
 from nearpoint.gateway.abilities import Abilities
 from nearpoint.gateway.calls import document
 from nearpoint.gateway.entries import Intent, Pair, Tally
+from nearpoint.gateway.feed import Feed
 from nearpoint.gateway.giving import Giving
 from nearpoint.gateway.kept import Kept
 from nearpoint.gateway.log import JetStreamLog
@@ -26,8 +25,6 @@ WAIT_MAX_S = 25.0  # below the 30 s that clients wait for a first byte
 ROWS_MAX = 1000
 BATCH_MAX = 1000
 PARKED_SHOWN_MAX = 100
-BEAT_S = 1.0
-TOLD_MAX = 20_000  # of the keys of a pair that a follower is told
 
 
 class Internal:
@@ -43,6 +40,7 @@ class Internal:
         abilities: Abilities,
     ) -> None:
         self._log = log
+        self._feed = Feed(log)
         self._kept = kept
         self._origin = origin
         self._giving = giving
@@ -62,7 +60,7 @@ class Internal:
                 case "GET", "owed":
                     return _json(await self._owed())
                 case "GET", "pending":
-                    body = StreamBody(self._follow())
+                    body = StreamBody(self._feed.follow())
                     return Response(200, Headers([("Content-Type", "application/x-ndjson")]), body)
                 case "GET", "newest":
                     return _json(await self._newest(query["bucket"], query["key"]))
@@ -161,51 +159,6 @@ class Internal:
         if known.stamp is None:
             return None
         return [*known.stamp, known.version, *known.amended]
-
-    async def _follow(self) -> AsyncIterator[bytes]:
-        """What is pending, then what is added and what has arrived (`bucket.feed`), as it is seen twice a second."""
-        told: dict[Pair, dict[int, str] | None] = {}
-        while True:
-            last, told_to = self._log.last, self._log.told_to
-            lines: list[bytes] = []
-            for pair in {*told, *self._pairs()}:
-                now = await self._keys(pair)
-                lines += _changes(pair, told.get(pair, {}), now)
-                told[pair] = now
-            for pair in [pair for pair, keys in told.items() if keys == {}]:
-                del told[pair]
-            yield b"".join([*lines, orjson.dumps(("at", told_to)) + b"\n", b"[]\n"])
-            await self._log.grows(last, BEAT_S if not told else 0.1)
-            if self._log.is_closing:
-                return
-            if told:
-                await asyncio.sleep(0.05)
-
-    async def _keys(self, pair: Pair) -> dict[int, str] | None:
-        """The keys of all that a pair owes, by sequence; None: it is more than can be told."""
-        found: dict[int, str] = {}
-        after = 0
-        while len(found) < TOLD_MAX:
-            rows = await self._log.due(pair, after, ROWS_MAX)
-            found |= {row.sequence: row.entry.key for row in rows}
-            if len(rows) < ROWS_MAX:
-                return found
-            after = rows[-1].sequence
-        return None
-
-
-def _changes(pair: Pair, before: dict[int, str] | None, now: dict[int, str] | None) -> list[bytes]:
-    """The lines that tell a follower what has changed (pure)."""
-    events: list[tuple[Any, ...]] = []
-    if now is None:
-        events += [] if before is None else [("all", *pair)]
-        return [orjson.dumps(event) + b"\n" for event in events]
-    if before is None:
-        events.append(("told", *pair))
-        before = {}
-    events += [("+", sequence, *pair, now[sequence]) for sequence in sorted(now.keys() - before.keys())]
-    events += [("-", sequence, *pair, before[sequence]) for sequence in sorted(before.keys() - now.keys())]
-    return [orjson.dumps(event) + b"\n" for event in events]
 
 
 def _json(value: Any) -> Response:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -52,7 +52,8 @@ class JetStreamLog:
         self._begun = Stream(client, f"nearpoint-intents-{region}", f"nearpoint-intents.{region}")
         self._stream = Stream(client, f"nearpoint-log-{region}", f"nearpoint-log.{region}")
         self._entries = msgspec.json.Decoder(Entry)
-        self._handed: OrderedDict[int, tuple[Pair, int]] = OrderedDict()
+        self._handed: OrderedDict[int, Entry] = OrderedDict()
+        self._listeners: list[Callable[[tuple[str, int, Entry] | None], None]] = []
         self._grown = asyncio.Event()
         self._swept = asyncio.Event()
         self._swept_to = 0
@@ -94,6 +95,14 @@ class JetStreamLog:
                     self._swept.set()
             await asyncio.sleep(SWEEP_S)
 
+    def listen(self, listener: Callable[[tuple[str, int, Entry] | None], None]) -> None:
+        """Have a listener told what is added (`+`) and struck off (`-`), and of None when a write is over."""
+        self._listeners.append(listener)
+
+    def _tell(self, event: tuple[str, int, Entry] | None) -> None:
+        for listener in self._listeners:
+            listener(event)
+
     async def begin(self, intent: Intent) -> int:
         number = await self._begun.append("write", msgspec.json.encode(intent))
         self._last_begun = max(self._last_begun, number)
@@ -104,6 +113,7 @@ class JetStreamLog:
         await asyncio.gather(*(self._owe(entry) for entry in entries))
         self.intents.pop(number, None)
         self._swept.set()
+        self._tell(None)
 
     async def open(self) -> list[tuple[int, Intent]]:
         found: list[tuple[int, Intent]] = []
@@ -216,27 +226,29 @@ class JetStreamLog:
         self._hand(sequence, entry)
         self.last = max(self.last, sequence)
         self._grown.set()
+        self._tell(("+", sequence, entry))
 
     async def _strike(self, sequence: int, reason: str | None) -> None:
-        known = self._handed.pop(sequence, None)
-        if reason is not None or known is None:
+        entry = self._handed.pop(sequence, None)
+        if entry is None:
             found = await self._stream.at(sequence)
             entry = None if found is None else await self._read(found)
             if entry is None:
                 return
-            known = ((entry.bucket, entry.destination), entry.size)
-            if reason is not None:
-                where = f"parked.{_token(*known[0])}.{_token(entry.key)}"
-                await self._stream.append(where, msgspec.json.encode(msgspec.structs.replace(entry, reason=reason)))
-                self._tally(known[0]).failed += 1
+        pair = (entry.bucket, entry.destination)
+        if reason is not None:
+            where = f"parked.{_token(*pair)}.{_token(entry.key)}"
+            await self._stream.append(where, msgspec.json.encode(msgspec.structs.replace(entry, reason=reason)))
+            self._tally(pair).failed += 1
         if not await self._stream.delete(sequence):
             return
+        self._tell(("-", sequence, entry))
         if self._read_to < sequence <= self._count_to:
             self._removed_uncounted.add(sequence)
             return
-        tally = self._tally(known[0])
+        tally = self._tally(pair)
         tally.pending -= 1
-        tally.size -= known[1]
+        tally.size -= entry.size
 
     async def _count(self, family: str) -> None:
         after = 0
@@ -266,7 +278,7 @@ class JetStreamLog:
         return self.tallies.setdefault(pair, Tally())
 
     def _hand(self, sequence: int, entry: Entry) -> None:
-        self._handed[sequence] = ((entry.bucket, entry.destination), entry.size)
+        self._handed[sequence] = entry
         while len(self._handed) > HANDED_MAX:
             self._handed.popitem(last=False)
 
