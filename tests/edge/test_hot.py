@@ -153,6 +153,27 @@ def test_request_ids_are_unique_and_look_right() -> None:
     assert all(len(each) == 56 and each.endswith(b"==") for each in first)
 
 
+async def test_http2_gets_the_same_in_pieces_of_which_the_first_comes_again(stage: Any, answer: Any) -> None:
+    stage.answer = lambda request: answer(b"abc", Cache_Control="max-age=60", ETag='"1"')
+    await stage.open()
+    for _ in range(2):
+        await stage.get("/a")
+    hook = stage.edge.instant("http")
+    host = (b"Host", b"d111111abcdef8.cloudfront.net")
+    second = Peer("127.0.0.1", "http", protocol="HTTP/2.0")
+    for method, fields in ((b"GET", []), (b"HEAD", []), (b"GET", [(b"If-None-Match", b"*")])):
+        one, two = (hook(method, b"/a", [host, *fields], second) for _ in range(2))
+        plain = hook(method, b"/a", [host, *fields], PEER)
+        assert isinstance(plain, bytes)
+        assert isinstance(one, tuple)
+        assert isinstance(two, tuple)
+        assert one[0] is two[0]
+        assert b"\r\n\r\n" not in one[0]
+        names = [line.partition(b":")[0] for line in b"".join(one).split(b"\r\n")]
+        assert names == [line.partition(b":")[0] for line in plain.split(b"\r\n")]
+        assert b"".join(one).partition(b"\r\n\r\n")[2] == plain.partition(b"\r\n\r\n")[2]
+
+
 async def test_a_large_body_goes_out_without_being_copied(stage: Any, answer: Any) -> None:
     data = bytes(range(256)) * 128  # small enough to be kept as it is
     stage.answer = lambda request: answer(data, Cache_Control="max-age=60")

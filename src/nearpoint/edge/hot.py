@@ -366,6 +366,12 @@ class HotPaths:
             request_id = next(ids)
             if log is not None:
                 log(now, peer, hit, request_id)
+            if peer.protocol == "HTTP/2.0" and (ready.joined or hit.head_only or hit.not_modified):
+                # The first piece comes again, and what it is over HTTP/2 is looked up by it.
+                if hit.not_modified or hit.head_only:
+                    head = ready.head if not hit.not_modified else ready.made_304 or ready.head_304
+                    return (head, request_id + b"\r\n\r\n")
+                return (ready.head, request_id + b"\r\n\r\n", ready.body)
             if hit.not_modified:
                 return b"".join((ready.made_304 or ready.head_304, request_id, b"\r\n\r\n"))
             if hit.head_only:
