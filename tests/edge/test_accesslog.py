@@ -254,3 +254,18 @@ def test_no_line_is_lost_or_torn_while_many_write_and_rotate(tmp_path: Path) -> 
     assert sorted(lines) == sorted(
         f"2027-01-15\t08:00:00\t{name}\t{number}" for name in range(writers) for number in range(rounds)
     )
+
+
+def test_a_log_that_cannot_be_put_away_is_still_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, path = Clock(), tmp_path / "access.log"
+    log = LogFile(path, Rotation(bytes_max=100), clock=clock)
+
+    def refused(*_: Any) -> None:
+        raise PermissionError(13, "not allowed")
+
+    monkeypatch.setattr(Path, "rename", refused)
+    for _ in range(5):
+        clock.now += LOOK_S + 0.1
+        log.write("E1", clock.now, LINE * 10)
+    log.close()
+    assert path.read_bytes() == HEAD + LINE * 50

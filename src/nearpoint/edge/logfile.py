@@ -95,7 +95,12 @@ class LogFile:
         if (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
             self._open()
         elif self._is_due(mine, now):
-            self._rotate(mine, now)
+            try:
+                self._rotate(mine, now)
+            except OSError as error:
+                log.warning("an access log cannot be put away", file=str(self._path), error=str(error))
+                self._rotation = Rotation(bytes_max=0, age_s_max=0)
+                self._open()
         self._compress(now)
 
     def _is_due(self, found: os.stat_result, now: float) -> bool:
@@ -165,7 +170,11 @@ def _begun_at(path: Path) -> float | None:
 @contextlib.contextmanager
 def _locked(path: Path, *, wait: bool, name: str = "lock") -> Iterator[bool]:
     """Whether this process has the lock beside the file."""
-    descriptor = os.open(path.with_name(f".{path.name}.{name}"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        descriptor = os.open(path.with_name(f".{path.name}.{name}"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError:  # the file may be written, its folder may not: then nobody puts it away
+        yield wait
+        return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
