@@ -103,6 +103,8 @@ def query_as_sent(parameters: Iterable[tuple[str, str]]) -> str:
 
 def header_value(value: str) -> str:
     """Without white space around it, and with one space for each run of it inside."""
+    if " " not in value and value.isascii() and value.isprintable():
+        return value
     value = value.strip(" \t\r\n")
     if "  " in value or "\t" in value or "\n" in value or "\r" in value:
         # As octets: `str.split` would also take a latin-1 0xA0, one half of many UTF-8 characters, for white space.

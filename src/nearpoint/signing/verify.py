@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from datetime import timedelta
+from functools import lru_cache
 
 from nearpoint.signing import canonical, keys
 from nearpoint.signing.regionset import region_set_matches
@@ -111,7 +112,12 @@ def _signed_fields(claim: Claim, message: Message) -> list[tuple[str, str]]:
             "There were headers present in the request which were not signed",
             {"HeadersNotSigned": ", ".join(sorted(missing))},
         )
-    return [(name, _joined(values.get(name, ()))) for name in sorted(signed)]
+    return [(name, _joined(values.get(name, ()))) for name in _in_order(signed)]
+
+
+@lru_cache(maxsize=256)
+def _in_order(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(names))
 
 
 def _joined(values: Sequence[str]) -> str:
