@@ -241,6 +241,30 @@ def test_shapes_without_what_would_be_so_anyway() -> None:
         template_shape("DistributionConfig", {"Origins": {"Quantity": 2, "Items": []}})
 
 
+def test_shapes_that_a_template_says_otherwise() -> None:
+    given = {
+        "CallerReference": "x", "Comment": "c", "Enabled": True,
+        "Logging": {"Enabled": True, "IncludeCookies": False, "Bucket": "logs.s3.amazonaws.com", "Prefix": ""},
+        "CustomErrorResponses": {"Quantity": 1, "Items": [
+            {"ErrorCode": 404, "ResponsePagePath": "/404", "ResponseCode": "200", "ErrorCachingMinTTL": 1}]},
+        "ViewerCertificate": {"ACMCertificateArn": "arn", "SSLSupportMethod": "sni-only", "Certificate": "arn",
+                              "CertificateSource": "acm", "CloudFrontDefaultCertificate": False},
+        "OriginGroups": {"Quantity": 1, "Items": [{"Id": "g", "SelectionCriteria": "default",
+            "FailoverCriteria": {"StatusCodes": {"Quantity": 1, "Items": [503]}},
+            "Members": {"Quantity": 2, "Items": [{"OriginId": "a"}, {"OriginId": "b"}]}}]},
+    }  # fmt: skip
+    assert template_shape("DistributionConfig", given) == {
+        "Enabled": True, "Comment": "c",
+        "Logging": {"IncludeCookies": False, "Bucket": "logs.s3.amazonaws.com"},
+        "CustomErrorResponses": [
+            {"ErrorCode": 404, "ResponsePagePath": "/404", "ResponseCode": 200, "ErrorCachingMinTTL": 1}],
+        "ViewerCertificate": {"AcmCertificateArn": "arn", "SslSupportMethod": "sni-only"},
+        "OriginGroups": {"Quantity": 1, "Items": [{"Id": "g",
+            "FailoverCriteria": {"StatusCodes": {"Quantity": 1, "Items": [503]}},
+            "Members": {"Quantity": 2, "Items": [{"OriginId": "a"}, {"OriginId": "b"}]}}]},
+    }  # fmt: skip
+
+
 def test_bucket_properties_in_the_words_of_a_template() -> None:
     said: list[str] = []
     rule = {

@@ -12,6 +12,7 @@ from nearpoint.awsproto.model import Member
 
 # What CloudFront has where a template says nothing (CloudFormation Template Reference, AWS::CloudFront::Distribution).
 _DEFAULTS: Mapping[str, tuple[Any, ...]] = {
+    "CloudFrontDefaultCertificate": (False,),
     "Compress": (False,),
     "ConnectionAttempts": (3,),
     "ConnectionMode": ("direct",),
@@ -27,6 +28,7 @@ _DEFAULTS: Mapping[str, tuple[Any, ...]] = {
     "OriginShield": ({"Enabled": False},),
     "PriceClass": ("PriceClass_All",),
     "Restrictions": ({"GeoRestriction": {"RestrictionType": "none"}},),
+    "SelectionCriteria": ("default",),
     "SmoothStreaming": (False,),
     "Staging": (False,),
 }
@@ -55,6 +57,10 @@ def template_shape(shape: str, config: Mapping[str, Any]) -> dict[str, Any]:
         raise DeployError(f"CloudFront's {shape} has a form that is not known here: {error}.") from None
     kept.pop("CallerReference", None) if shape == "DistributionConfig" else None
     pruned: dict[str, Any] = _pruned(kept)
+    pruned.get("Logging", {}).pop("Enabled", None)  # a template that has the bucket means it
+    for response in pruned.get("CustomErrorResponses", ()):
+        if "ResponseCode" in response:
+            response["ResponseCode"] = int(response["ResponseCode"])  # a text in the API, a number in a template
     certificate = pruned.get("ViewerCertificate", {})
     for name in ("Certificate", "CertificateSource"):  # deprecated names for the same
         certificate.pop(name, None)
