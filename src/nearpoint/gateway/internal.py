@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -24,6 +25,7 @@ from nearpoint.wire.message import Headers, Request, Response, StreamBody
 WAIT_MAX_S = 25.0  # below the 30 s that clients wait for a first byte
 ROWS_MAX = 1000
 BATCH_MAX = 1000
+COUNTING_S = 3.0
 PARKED_SHOWN_MAX = 100
 
 
@@ -123,7 +125,11 @@ class Internal:
         return {}
 
     async def _owed(self) -> Any:
-        await self._log.counted.wait()
+        try:
+            async with asyncio.timeout(COUNTING_S):
+                await self._log.counted.wait()
+        except TimeoutError:  # rather no figure than a wrong one
+            raise AwsError("ServiceUnavailable", "What is pending is still being counted.") from None
         begun: dict[Pair, list[Intent]] = {}
         for intent in self._log.intents.values():
             for destination in intent.destinations:
