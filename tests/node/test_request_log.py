@@ -99,7 +99,9 @@ async def test_a_client_that_has_gone() -> None:
 async def test_no_signature_is_written() -> None:
     log, written = _log(Response(200))
     query = "X-Amz-Credential=AKID%2F20261123%2Fr&X-Amz-Signature=secret&X-Amz-Security-Token=secret&versionId=1"
+    old = "AWSAccessKeyId=AKID&%53ignature=secret&Expires=1"
     await log.handle(_request(f"/b/k?{query}"))
+    await log.handle(_request(f"/b/k?{old}"))
     await log.handle(_request(authorization=AUTHORIZATION))
     log.flush()
     assert b"secret" not in written[0]

@@ -41,6 +41,7 @@ class RealStore:
     access_key_id: str = "STOREKEY"
     secret_key: str = "store-secret"
     read_only: tuple[str, str] | None = None
+    folder: Path | None = None
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def client(self, **config: Any) -> Any:
@@ -186,7 +187,8 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStore]:
     folder = tmp_path_factory.mktemp("rclone")
     port = _free_port()
     store = RealStore("rclone", f"http://127.0.0.1:{port}", "rclone-1", "rclone-data")
-    (folder / "data" / store.bucket).mkdir(parents=True)
+    store.folder = folder / "data" / store.bucket
+    store.folder.mkdir(parents=True)
     command = [
         str(BIN / "rclone"), "serve", "s3", "--addr", f"127.0.0.1:{port}",
         "--auth-key", f"{store.access_key_id},{store.secret_key}", str(folder / "data"),

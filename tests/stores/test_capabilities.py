@@ -117,7 +117,8 @@ async def test_rclone_says_less_than_it_seems(rclone: Any) -> None:
     assert {one.feature for one in found.findings if one.verdict == "yes"} == {
         "clock", "listing", "checksums", "copies", "multipart",
     }  # fmt: skip
-    assert _left(rclone) == []
+    # On the disk: for minutes it may go on listing what has been overwritten and deleted in quick succession.
+    assert not [path for path in (rclone.folder / PREFIX).rglob("*") if path.is_file()]
 
 
 async def test_credentials_that_may_only_read(weed: Any) -> None:

@@ -100,7 +100,7 @@ class RequestLog:
             "method": request.method,
             "host": request.headers.get("host") or "",
             "path": target,
-            "query": outgoing_query(query) if query else "",
+            "query": _without_signature(query) if query else "",
             "status": status,
             "bytes": sent_bytes,
             "ms": round((self._clock_s() - started_s) * 1000, 2),
@@ -123,6 +123,12 @@ def _text(fields: Mapping[str, object]) -> bytes:
     )
     # A terminal must not be driven by what a client sends.
     return "".join(char if char.isprintable() else "?" for char in line).encode() + b"\n"
+
+
+def _without_signature(query: str) -> str:
+    """The query without what a presigned URL is signed by, in SigV4 and in the old SigV2 (which is refused)."""
+    parts = outgoing_query(query).split("&")
+    return "&".join(part for part in parts if unquote(part.partition("=")[0]).lower() != "signature")
 
 
 def _access_key_id(authorization: str | None, query: str) -> str | None:
