@@ -30,11 +30,13 @@ _SUBRESOURCES = {
     "tagging": "tagging",
 }
 _OF_ANY = {"x-amz-tagging": "tagging"}
+_PREFIX = "x-amz-"
 _PREFIXES = (
     ("x-amz-copy-source-if-", "conditional copy"),
     ("x-amz-object-lock-", "object lock"),
     ("x-amz-server-side-encryption-customer-", "customer keys"),
 )
+_OF_EVERY_REQUEST = frozenset({"x-amz-content-sha256", "x-amz-date", "x-amz-region-set", "x-amz-security-token"})
 _OF_WRITES = {"if-match": "conditional replace", "if-none-match": "conditional create"}
 _OF_NOT_MODIFIED = ("cache-control", "etag", "expires", "last-modified")  # RFC 9110 §15.4.5
 _OF_DELETES = {"if-match": "conditional delete"}
@@ -43,7 +45,7 @@ _OF_DELETES = {"if-match": "conditional delete"}
 def needs(call: Call, request: Request) -> tuple[str, ...]:
     """The features that a store has to have for a call to be what it says, each once."""
     found: dict[str, None] = {}
-    fields = [name.lower() for name, _ in request.headers]
+    fields = list(request.headers.by_name())
     for part in request.query.split("&") if request.query else ():
         name, _, value = part.partition("=")
         name = unquote(name, encoding="latin-1")
@@ -57,11 +59,12 @@ def needs(call: Call, request: Request) -> tuple[str, ...]:
             fields.append(name.lower())  # what is a header field may stand in a presigned URL
     conditions = {} if call.is_read else _OF_DELETES if request.method == "DELETE" else _OF_WRITES
     for name in fields:
-        feature = conditions.get(name) or _OF_ANY.get(name)
-        if feature is None and name.startswith("x-amz-"):
-            feature = next((each for prefix, each in _PREFIXES if name.startswith(prefix)), None)
-        if feature is not None:
-            found[feature] = None
+        if name in conditions:
+            found[conditions[name]] = None
+        elif name[:6] == _PREFIX and name not in _OF_EVERY_REQUEST:
+            feature = _OF_ANY.get(name) or next((each for prefix, each in _PREFIXES if name.startswith(prefix)), None)
+            if feature is not None:
+                found[feature] = None
     if call.copy_source is not None and call.copy_source.version_query not in ("", f"?versionId={_NULL_VERSION}"):
         found["version ids"] = None
     return tuple(found)
