@@ -9,12 +9,14 @@ from nearpoint.edge.blob import Blob
 from nearpoint.edge.eviction import Item
 from nearpoint.edge.freshness import Freshness
 from nearpoint.edge.key import Key
+from nearpoint.edge.parts import PART_BYTES
 from nearpoint.edge.vary import Variance
 from nearpoint.wire.message import Body, BytesBody, Headers
 
 Variant = tuple[str | None, ...]
 BLOB_OVERHEAD_BYTES = 2_048  # of an open file, the kernel's share included
-OPEN_PARTS_MAX = 8
+# Of one body: opening a part means reading it to verify it, so what is asked for again and again should stay open.
+OPEN_PARTS_MAX = 32
 # Of one entry beside its body and fields, its place on the hot path included: resident memory of a million
 # (`bench.edge_store`; 650 without that place).
 OVERHEAD_BYTES = 1_000
@@ -47,15 +49,18 @@ class Parts:
         return self.size
 
     def trim(self) -> None:
-        """Keep no more parts open than a few viewers need; those on disk are found again."""
-        while len(self.blobs) > OPEN_PARTS_MAX:
+        """Keep no more parts open than there may be, one where files are scarce; those on disk are found again."""
+        most = 1 if Blob.too_many() else OPEN_PARTS_MAX
+        while len(self.blobs) > most:
             del self.blobs[next(iter(self.blobs))]
 
 
 def _memory_bytes(body: bytes | Blob | Parts) -> int:
     """What a body takes of this process's memory; what lies on disk is the kernel's to keep in memory or not."""
     if isinstance(body, Parts):
-        return sum(blob.size for blob in body.blobs.values()) if not body.body_id else BLOB_OVERHEAD_BYTES
+        if not body.body_id:
+            return sum(blob.size for blob in body.blobs.values())
+        return BLOB_OVERHEAD_BYTES * min(OPEN_PARTS_MAX, -(-body.size // PART_BYTES))
     if isinstance(body, Blob):
         return BLOB_OVERHEAD_BYTES + (0 if body.body_id else body.size)
     return len(body)
