@@ -215,6 +215,8 @@ def measure(*, rounds: int, connections: int, seconds: int, only: str = "") -> l
                 continue
             there = [subjects[name] for name in ("nearpoint", *row.peers) if name in subjects]
             samples: dict[str, list[dict[str, float]]] = {subject.name: [] for subject in there}
+            for subject in there:
+                load(subject, row, connections=connections, seconds=1, folder=folder)
             for _ in range(rounds):
                 for subject in there:
                     samples[subject.name].append(
