@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nearpoint.edge.blob import Blob
 from nearpoint.edge.parts import PART_BYTES, aligned_range, part_count, part_size, read_content_range
 from nearpoint.edge.store.disk import DiskStore
 from nearpoint.wire.message import Headers, Request, Response, StreamBody
@@ -127,6 +128,32 @@ async def test_a_whole_body_is_kept_in_parts(stage: Any, store: Any) -> None:
     assert (await stage.get("/a", range=f"bytes={len(DATA)}-")).status == 416
     assert (await stage.get("/a", if_none_match='"v1"')).status == 304
     assert asked(stage) == [None]
+
+
+async def test_a_large_body_that_is_asked_for_again_is_not_verified_again(
+    stage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = DATA * 2  # twelve parts
+    store = DiskStore(tmp_path / "cache", 64 << 20)
+    opened_again: list[int] = []
+    open_part = store.open_part
+
+    def noted(body_id: int, number: int) -> Any:
+        opened_again.append(number)
+        return open_part(body_id, number)
+
+    monkeypatch.setattr(store, "open_part", noted)
+    await opened(stage, store, Ranged(data))
+    for _ in range(3):
+        assert (await stage.get("/a")).body == data
+    assert opened_again == []
+    monkeypatch.setattr(Blob, "too_many", classmethod(lambda cls: True))  # then only one stays open
+    entry = stage.edge.cache.get(next(iter(stage.edge.cache._entries)), ())
+    entry.body.trim()
+    assert len(entry.body.blobs) == 1
+    assert (await stage.get("/a")).body == data
+    assert len(opened_again) == 11
+    store.close()
 
 
 async def test_a_range_asks_for_what_it_needs(stage: Any, store: Any) -> None:
