@@ -343,7 +343,23 @@ async def test_a_region_that_returns_is_compared_by_itself(pair: Any, tmp_path: 
     last = repairer.status()["last"]
     assert (last["cause"], last["repaired"]) == (f"back after an outage: {EU}", 1)
     assert (await eu.ask("HEAD", "bbb", "k")).status == 200
-    # And by the clock; nothing happens before its time.
+    # While a region is away the others are compared, by the clock or by what is left of an earlier sweep.
+    eu.fault = away
+    kept = Memory(tmp_path / "sweeps", repair=True)
+    progress = kept.load()
+    assert progress is not None
+    progress.ended_at = None
+    kept.save(progress, time.time())
+
+    async def without() -> bool:
+        return bool((repairer.status()["last"] or {}).get("left_out"))
+
+    await until(without)
+    assert repairer.status()["last"]["left_out"] == [
+        "aaa and bbb: The bucket bbb is in none of the others: eu-west-1 cannot be reached."
+    ]
+    eu.fault = None
+    # By the clock; nothing happens before its time.
     assert repairer.status()["every_s"] == 86_400
     with pytest.raises(ValueError, match="between 60"):
         repairer.set_every(5)

@@ -142,8 +142,10 @@ class Repairer:
         try:
             with only_one(self._folder):
                 log.info("comparing", cause=cause)
+                away = self._absences.away
+                here = {region: peer for region, peer in self._peers.items() if region not in away}
                 done = await sweep(
-                    self._peers, self._memory, repair=True, cause=cause, gently=True, on_progress=self._note
+                    here, self._memory, repair=True, cause=cause, gently=True, absent=away, on_progress=self._note
                 )
         except SweepBusyError:
             return  # somebody's command; looked at again soon

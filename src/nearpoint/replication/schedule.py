@@ -40,6 +40,11 @@ class Absences:
         if since_s is not None and now_s - since_s >= self.outage_s:
             self._back[region] = now_s
 
+    @property
+    def away(self) -> list[str]:
+        """The regions that are away now."""
+        return sorted(self._away)
+
     def due(self, now_s: float, *, caught_up: bool) -> list[str]:
         """The regions that came back and can be compared now: none while another is away or the logs are behind."""
         if not self._back or self._away:

@@ -94,9 +94,11 @@ def only_one(folder: Path, *, repair: bool = True) -> Iterator[None]:
         os.close(descriptor)
 
 
-async def pairs_of(peers: Mapping[str, Peer]) -> tuple[list[tuple[Side, Side]], list[tuple[str, str, str]]]:
+async def pairs_of(
+    peers: Mapping[str, Peer], absent: Sequence[str] = ()
+) -> tuple[list[tuple[Side, Side]], list[tuple[str, str, str]]]:
     """Every two buckets that a rule connects, in the order of their names; and those of which one is not there, with
-    the reason. Raises UnavailableError, RefusedError."""
+    the reason. `absent` are regions that cannot be asked. Raises UnavailableError, RefusedError."""
     sides: dict[str, Side] = {}
     for peer in peers.values():
         for bucket, rules in (await peer.rules()).items():
@@ -109,10 +111,9 @@ async def pairs_of(peers: Mapping[str, Peer]) -> tuple[list[tuple[Side, Side]], 
             gone.add(name)
         else:
             sides[name] = Side(peer=owner, bucket=name, rules=())
+    why = f"is in none of the others: {', '.join(absent)} cannot be reached" if absent else "does not exist"
     left_out = [
-        (one, two, f"The bucket {one if one in gone else two} does not exist.")
-        for one, two in names
-        if gone & {one, two}
+        (one, two, f"The bucket {one if one in gone else two} {why}.") for one, two in names if gone & {one, two}
     ]
     return [(sides[one], sides[two]) for one, two in names if not gone & {one, two}], left_out
 
@@ -133,12 +134,14 @@ async def sweep(
     afresh: bool = False,
     gently: bool = False,
     about: Sequence[str] | None = None,
+    absent: Sequence[str] = (),
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Progress:
     """Compare all pairs (or those with a bucket that it is `about`), and repair; go on with what was interrupted unless
     `afresh`.
 
-    `gently` leaves at least half of the processor's time to others. The caller holds `only_one`. Raises
+    `gently` leaves at least half of the processor's time to others. `absent` are regions that are none of the `peers`
+    because they cannot be reached: their buckets are left out. The caller holds `only_one`. Raises
     UnavailableError and RefusedError; what was done until then is kept, and gone on with the next time.
     """
     found = None if afresh else memory.unfinished(time.time())
@@ -157,7 +160,7 @@ async def sweep(
         turn_s = time.monotonic()
 
     try:
-        pairs, progress.left_out = await pairs_of(peers)
+        pairs, progress.left_out = await pairs_of(peers, absent)
         for one, two in pairs:
             pair = (one.bucket, two.bucket)
             if about is not None and not set(pair) & set(about):
