@@ -356,6 +356,34 @@ async def test_killed_at_every_step_there_is_no_write_or_one_that_is_owed(operat
     assert acknowledged > 0
 
 
+@pytest.mark.parametrize("operation", OPERATIONS)
+async def test_a_client_that_goes_away_leaves_nothing_open(operation: str) -> None:
+    landed = 0
+    for patience in range(70):
+        scene = Scene()
+        process = Process(scene)
+        await process.put(b"old")
+        await process.idle()
+        scene.log.entries.clear()
+        layers, tags = list(scene.store.layers), list(scene.store.layers[-1].tags)
+        task = asyncio.ensure_future(OPERATIONS[operation](process))
+        for _ in range(patience):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        await process.idle()
+        assert not process.writes._ending, f"a write that is never ended, after {patience} steps"
+        again = Process(scene)  # what was cut off before it had a number is found by the next process
+        await again.writes.recover()
+        await again.idle()
+        assert not scene.log.intents
+        if scene.store.layers != layers or layers[-1].tags != tags:
+            landed += 1
+            assert scene.log.entries, f"a write that nobody is told of, after {patience} steps"
+            assert not process.writes.flights._flights
+    assert landed > 3
+
+
 async def settled(pace: random.Random, works: Sequence[Awaitable[Any]], scene: Scene) -> list[Any]:
     async def wait() -> None:
         for _ in range(pace.randrange(4)):

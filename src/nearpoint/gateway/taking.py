@@ -49,33 +49,32 @@ class Taking:
         self._abilities = abilities
 
     async def take(self, bucket: str, inlet: Inlet) -> list[Outcome]:
-        """Take in versions; what became of each, in order. Raises AwsError and UpstreamError for what concerns all."""
+        """Take in versions; what became of each, in order. Raises AwsError and UpstreamError for what concerns all.
+
+        What has been begun is ended, though nobody wait for it any more.
+        """
         obstacle = (await self._abilities.of(bucket)).obstacle
         if obstacle is not None:
             raise AwsError("InvalidBucketState", f"{self._origin.region}: {obstacle}.")
         outcomes: list[asyncio.Future[Outcome]] = []
         of_key: dict[str, asyncio.Future[Outcome]] = {}
         places = asyncio.Semaphore(AT_ONCE)
-        try:
-            while (manifest := await inlet.manifest()) is not None:
-                content: bytes | None = None
-                if manifest.content and (manifest.parts or manifest.size > SMALL_BYTES_MAX):
-                    await asyncio.gather(*outcomes)
-                    body = inlet.content(manifest.size)
-                    outcomes.append(_done(await self._outcome(bucket, manifest, body)))
-                    continue
-                if manifest.content:
-                    content = await read_all(inlet.content(manifest.size), SMALL_BYTES_MAX)
-                await places.acquire()
-                before = of_key.get(manifest.key)
-                task = asyncio.ensure_future(self._in_turn(bucket, manifest, content, before))
-                task.add_done_callback(lambda _: places.release())
-                of_key[manifest.key] = task
-                outcomes.append(task)
-            return list(await asyncio.gather(*outcomes))
-        finally:
-            for each in outcomes:
-                each.cancel()
+        while (manifest := await inlet.manifest()) is not None:
+            content: bytes | None = None
+            if manifest.content and (manifest.parts or manifest.size > SMALL_BYTES_MAX):
+                await _all(outcomes)
+                body = inlet.content(manifest.size)
+                outcomes.append(_done(await self._outcome(bucket, manifest, body)))
+                continue
+            if manifest.content:
+                content = await read_all(inlet.content(manifest.size), SMALL_BYTES_MAX)
+            await places.acquire()
+            before = of_key.get(manifest.key)
+            task = asyncio.ensure_future(self._in_turn(bucket, manifest, content, before))
+            task.add_done_callback(lambda ended: _let_in(places, ended))
+            of_key[manifest.key] = task
+            outcomes.append(task)
+        return await _all(outcomes)
 
     async def _in_turn(
         self, bucket: str, manifest: Manifest, content: bytes | None, before: asyncio.Future[Outcome] | None
@@ -124,6 +123,8 @@ class Taking:
         stamp = Stamp(manifest.time_us, manifest.origin, manifest.etag)
         decision = decide(seen.known, stamp, (manifest.amended_us, manifest.amended_in))
         if decision == "had":
+            if seen.known.stamp == stamp:  # it may have been put there by somebody who was killed before looking again
+                await self._writes.put_right(bucket, key, flight)
             return "had"
         if decision == "amend":
             await self._tag(bucket, manifest)
@@ -285,6 +286,19 @@ def _joined(parts: Sequence[str]) -> str:
         return ""
     joined = hashlib.md5(b"".join(bytes.fromhex(each[1]) for each in digests if each), usedforsecurity=False)
     return f"{joined.hexdigest()}-{len(parts)}"
+
+
+async def _all(outcomes: Sequence[asyncio.Future[Outcome]]) -> list[Outcome]:
+    """All of them, when they are there. Whoever is cancelled meanwhile cancels none."""
+    if outcomes:
+        await asyncio.wait(outcomes)
+    return [each.result() for each in outcomes]
+
+
+def _let_in(places: asyncio.Semaphore, ended: asyncio.Future[Outcome]) -> None:
+    places.release()
+    if not ended.cancelled():
+        ended.exception()  # it has been seen, though nobody may ask for it any more
 
 
 def _done(outcome: Outcome) -> asyncio.Future[Outcome]:

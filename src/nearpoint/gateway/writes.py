@@ -176,6 +176,9 @@ class Writes:
             log.warning("a write is ended later", bucket=bucket, key=key, error=str(error))
             self._spawn(self._end_later(number, intent))
             return response
+        except BaseException:  # the client has gone
+            self._spawn(self._end_later(number, intent))
+            raise
         self._spawn(self._end(number, intent))
         if intent.destinations:
             response.headers.set(LOGGED_HEADER, f"{number};{','.join(intent.destinations)}")
