@@ -366,6 +366,7 @@ async def test_a_client_that_goes_away_leaves_nothing_open(operation: str) -> No
         await process.idle()
         scene.log.entries.clear()
         layers, tags = list(scene.store.layers), list(scene.store.layers[-1].tags)
+        scene.pace = lambda: asyncio.sleep(0)
         task = asyncio.ensure_future(OPERATIONS[operation](process))
         for _ in range(patience):
             await asyncio.sleep(0)
