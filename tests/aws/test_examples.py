@@ -34,7 +34,8 @@ def test_production_shaped(path: Path) -> None:
     assert set(resources(path, "AWS::CloudWatch::Alarm")) == {"ErrorsAlarm", "ReplicationLagAlarm"}
     for name, bucket in resources(path, "AWS::S3::Bucket").items():
         assert bucket["DeletionPolicy"] == "RetainExceptOnCreate", name
-        assert {"BucketEncryption", "PublicAccessBlockConfiguration", "Tags"} <= bucket["Properties"].keys(), name
+        wanted = {"BucketEncryption", "PublicAccessBlockConfiguration", "VersioningConfiguration", "Tags"}
+        assert wanted <= bucket["Properties"].keys(), name
     for role in resources(path, "AWS::IAM::Role").values():
         assert "ManagedPolicyArns" not in role["Properties"]
         assert "Tags" in role["Properties"]
