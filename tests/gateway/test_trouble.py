@@ -302,3 +302,23 @@ async def test_its_log_is_heard_as_it_grows(foreign: Any) -> None:
     finally:
         hearing.cancel()
     assert (await us.ask("GET", "aaa", "k")).body == b"x"
+
+
+async def test_a_key_that_the_listing_leaves_out_is_not_called_missing(foreign: Any) -> None:
+    us, eu = foreign[US], foreign[EU]
+    foreign.copy()
+    await us.ask("PUT", "aaa", "k", b"x")
+    await foreign.settled()
+
+    async def forgetful(request: Request) -> Response | None:
+        if request.method == "GET" and "versions=" in request.target and "prefix=" not in request.target:
+            return Response(200, body=b"<ListVersionsResult><IsTruncated>false</IsTruncated></ListVersionsResult>")
+        return None
+
+    eu.behind.fault = forgetful
+    sides = (
+        Side(peer=us.peer, bucket="aaa", rules=(await us.peer.rules())["aaa"]),
+        Side(peer=eu.peer, bucket="bbb", rules=(await eu.peer.rules())["bbb"]),
+    )
+    report = await reconcile(*sides, repair=False)
+    assert (report.keys, report.missing) == (1, 0), report.shown

@@ -136,6 +136,11 @@ class Giving:
             return await self.history(bucket, last, limit)
         return {"rows": [each for each in rows if each is not None], "more": more, "newest_only": True}
 
+    async def history_of(self, bucket: str, key: str) -> dict[str, Any]:
+        """The newest version of one key, whether or not the store lists it."""
+        row = await self._row(bucket, key, "")
+        return {"rows": [] if row is None else [row], "more": False, "newest_only": True}
+
     async def _status(self, bucket: str, key: str, known: Known) -> str:
         """The region's own word on whether it has arrived elsewhere."""
         if known.role == "replica":

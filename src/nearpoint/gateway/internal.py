@@ -76,6 +76,8 @@ class Internal:
                     if not self._kept.takes_part(bucket):
                         await self._kept.configure(bucket, None)
                     return _json(await self._taking.take(bucket, Inlet(payload.open())))
+                case "GET", "history" if "key" in query:
+                    return _json(await self._giving.history_of(query["bucket"], query["key"]))
                 case "GET", "history":
                     limit = int(query.get("limit", ROWS_MAX))
                     return _json(await self._giving.history(query["bucket"], query.get("after", ""), limit))

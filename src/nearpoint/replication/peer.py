@@ -159,6 +159,11 @@ class Peer:
         self.newest_only = bool(answer.get("newest_only"))
         return [_version(row) for row in answer["rows"]], answer["more"]
 
+    async def history_of(self, bucket: str, key: str) -> list[Version]:
+        """What a store with `newest_only` has of one key, should its listing have left it out."""
+        answer = await self._ask("GET", "history", {"bucket": bucket, "key": key})
+        return [_version(row) for row in answer["rows"]]
+
     async def rules(self) -> dict[str, tuple[Rule, ...]]:
         """The enabled rules of every bucket that has any."""
         found: dict[str, Any] = await self._ask("GET", "rules", {})

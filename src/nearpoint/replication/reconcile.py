@@ -204,6 +204,8 @@ class _Work:
 
     async def compare(self, key: str, left: Sequence[Version], right: Sequence[Version]) -> None:
         """Take down how the two differ about a key; look into it when there is enough of it."""
+        one, two = self._ways[0]
+        left, right = await _asked(one, key, left), await _asked(two, key, right)
         for way, (here, there) in enumerate(((left, right), (right, left))):
             source, target = self._ways[way]
             partly = source.peer.newest_only or target.peer.newest_only
@@ -324,6 +326,11 @@ def _perhaps_removed(found: Found) -> bool:
     """
     difference, version = found
     return difference.what == "missing" and version.status in _HAS_BEEN_THERE and not version.marker
+
+
+async def _asked(side: Side, key: str, listed: Sequence[Version]) -> Sequence[Version]:
+    """What a side has of a key. A store of another maker may leave keys out of its listing (SeaweedFS, between pages)."""
+    return listed if listed or not side.peer.newest_only else await side.peer.history_of(side.bucket, key)
 
 
 async def _joined(
