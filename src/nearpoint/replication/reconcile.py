@@ -329,7 +329,7 @@ def _perhaps_removed(found: Found) -> bool:
 
 
 async def _asked(side: Side, key: str, listed: Sequence[Version]) -> Sequence[Version]:
-    """What a side has of a key. A store of another maker may leave keys out of its listing (SeaweedFS, between pages)."""
+    """What a side has of a key. A store of another maker may leave keys out of its listing (SeaweedFS does)."""
     return listed if listed or not side.peer.newest_only else await side.peer.history_of(side.bucket, key)
 
 
