@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +31,9 @@ CONSEQUENCES = {
     "multipart": "large objects cannot be copied to it",
 }
 NEEDED = ("versioning", "metadata")
+# Finding out costs the store some dozens of requests.
+OBSTACLE_AGAIN_S = 5.0
+UNKNOWN_AGAIN_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +89,15 @@ async def try_out(store: Store, bucket: str) -> Ability:
 
 
 class Abilities:
-    """What a store can do in each bucket, found out once. What was missing is looked for again."""
+    """What a store can do in each bucket, found out once. What replication needs and misses is looked for again."""
 
-    def __init__(self, find_out: Callable[[str], Awaitable[Ability]]) -> None:
+    def __init__(
+        self, find_out: Callable[[str], Awaitable[Ability]], *, clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
         self._find_out = find_out
+        self._clock_s = clock_s
         self._found: dict[str, Ability] = {}
+        self._found_at_s: dict[str, float] = {}
         self._finding: dict[str, asyncio.Lock] = {}
 
     def now(self, bucket: str) -> Ability:
@@ -98,14 +106,24 @@ class Abilities:
 
     async def of(self, bucket: str) -> Ability:
         """What is known, found out first if need be."""
-        found = self._found.get(bucket)
-        if found is not None and found.known and found.obstacle is None:
-            return found
+        if not self._is_old(bucket):
+            return self._found[bucket]
         async with self._finding.setdefault(bucket, asyncio.Lock()):
+            if not self._is_old(bucket):  # somebody else has just found out
+                return self._found[bucket]
             found = self._found[bucket] = await self._find_out(bucket)
+            self._found_at_s[bucket] = self._clock_s()
         if found.missing:
             log.warning("the store lacks something", bucket=bucket, missing=sorted(found.missing))
         return found
+
+    def _is_old(self, bucket: str) -> bool:
+        found = self._found.get(bucket)
+        if found is None:
+            return True
+        again_s = OBSTACLE_AGAIN_S if found.obstacle is not None else UNKNOWN_AGAIN_S
+        settled = found.known and found.obstacle is None
+        return not settled and self._clock_s() - self._found_at_s[bucket] >= again_s
 
     def forget(self, bucket: str) -> None:
         """The bucket is no more."""
