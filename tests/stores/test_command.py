@@ -79,7 +79,7 @@ def test_a_check_of_stores_that_give_no_access(tmp_path: Path, make_settings: An
 @pytest.mark.parametrize(
     ("text", "code", "said"),
     [
-        (None, 1, "There is no nearpoint.toml"),
+        (None, 2, "There is no nearpoint.toml"),
         ("x = [regions.y]", 2, "not TOML"),
         ("[listn]\n", 2, "nearpoint.toml"),
         ("policy", 2, "access-keys[1].policy: not a policy"),

@@ -93,7 +93,7 @@ def app(world: Any, new_app: Any) -> Any:
 def test_its_process_is_not_ours(world: Any) -> None:
     assert f"store-{FOREIGN}" not in world.pids()
     ran = world.nearpoint("fail", FOREIGN, "--how", "stop", check=False)
-    assert ran.returncode == 1
+    assert ran.returncode == 3
     assert "not a process of this world" in ran.stderr
 
 

@@ -30,9 +30,10 @@ def read_settings(config: Path) -> Settings:
     except SettingsError as error:
         raise CommandError(escape(str(error)), Exit.USAGE) from None
     except FileNotFoundError:
-        raise CommandError(f"There is no {config}. docs/reference/nearpoint-toml.md says what it holds.") from None
+        words = f"There is no {config}. docs/reference/nearpoint-toml.md says what it holds."
+        raise CommandError(words, Exit.USAGE) from None
     except OSError as error:
-        raise CommandError(f"{config}: {error.strerror or error}") from None
+        raise CommandError(f"{config}: {error.strerror or error}", Exit.USAGE) from None
     return settings
 
 

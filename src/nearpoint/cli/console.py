@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from enum import IntEnum
 from typing import Any
@@ -11,8 +12,18 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
-notes = Console(stderr=True, highlight=False)
-results = Console(highlight=False)
+PIPE_COLUMNS = 200  # a row of a table stays on its line for whoever filters them
+
+
+def _console(*, stderr: bool) -> Console:
+    made = Console(stderr=stderr, highlight=False)
+    if not made.is_terminal and "COLUMNS" not in os.environ:
+        made.width = PIPE_COLUMNS
+    return made
+
+
+notes = _console(stderr=True)
+results = _console(stderr=False)
 
 
 class Exit(IntEnum):

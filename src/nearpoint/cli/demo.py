@@ -180,7 +180,7 @@ def demo(*, data: Path | None, as_json: bool) -> int:
             }
         )
     else:
-        rows = table("client location", "region that answered", ">first byte", "cache")
+        rows = table("client location", "answered by", ">first byte", "cache")
         for answer in report.answers:
             rows.add_row(answer.location, answer.region, f"{answer.first_byte_ms:.0f} ms", answer.cache)
         results.print(rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nearpoint.cli.console import notes, print_json
+from nearpoint.cli.console import CommandError, Exit, notes, print_json
 from nearpoint.cli.world_client import WorldClient
 
 EFFECTS = {
@@ -18,6 +18,8 @@ EFFECTS = {
 
 def fail(*, data: Path, region: str, how: str, as_json: bool) -> None:
     """Break a region until `heal`."""
+    if how not in EFFECTS:
+        raise CommandError(f"A region can fail by one of: {', '.join(EFFECTS)}.", Exit.USAGE)
     answer = WorldClient(data).ask("PUT", f"/faults/{region}", {"how": how})
     if as_json:
         print_json(answer)

@@ -82,7 +82,8 @@ def run_edge(
     scheme = "https" if tls else "http"
     shown = shown_address(sockets[0][0])
     also = f", admin at http://{shown_address(sockets[0][-1])}" if admin_address is not None else ""
-    print(f"nearpoint edge: {scheme}://{shown} -> {origin} ({workers} workers{also})", file=sys.stderr, flush=True)
+    processes = "1 worker" if workers == 1 else f"{workers} workers"
+    print(f"nearpoint edge: {scheme}://{shown} -> {origin} ({processes}{also})", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(prefix="nearpoint-edge-") as folder:
         service = Service(
             origin=url,

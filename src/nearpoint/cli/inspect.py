@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
+from rich.table import Table
 
 from nearpoint.cli.console import CommandError, Exit, print_json, results, table
 from nearpoint.cli.world_client import WorldClient
@@ -53,33 +54,36 @@ def limit_lines(limits: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def routes(*, data: Path, as_json: bool) -> None:
     """For each location: the measured time to each region, its health and dial, and what is chosen."""
-    answer: dict[str, Any] = WorldClient(data).ask("GET", "/routes")
+    client = WorldClient(data)
+    reports: dict[str, Any] = client.ask("GET", "/routes")
+    places = client.world.locations
+    answer = dict(sorted(reports.items(), key=lambda each: places.index(each[0]) if each[0] in places else len(places)))
     if as_json:
         print_json(answer)
         return
     if not answer:
         raise CommandError("No node has reported yet. Try again in a second.", Exit.UNREACHABLE)
-    for location_rows in _tables(answer):
-        results.print(location_rows)
+    results.print("[bold]Measured round trip (ms)[/]", _measured(answer), sep="\n")
+    for alias in sorted({alias for report in answer.values() for alias in report.get("access_points", {})}):
+        results.print(f"[bold]{escape(_title(alias, answer))}[/]", _chosen(alias, answer), sep="\n")
 
 
-def _tables(answer: dict[str, Any]) -> list[Any]:
-    aliases = sorted({alias for report in answer.values() for alias in report.get("access_points", {})})
-    made = []
+def _measured(answer: Mapping[str, Any]) -> Table:
     regions = sorted({region for report in answer.values() for region in report["regions"]})
-    measured = table("location", *(f">{region}" for region in regions), title="Measured round trip (ms)")
+    rows = table("location", *(f">{region}" for region in regions))
     for location, report in answer.items():
-        measured.add_row(location, *(_measure(report["regions"].get(region)) for region in regions))
-    made.append(measured)
-    for alias in aliases:
-        chosen = table("location", "answers", "instead of", title=_title(alias, answer))
-        for location, report in answer.items():
-            point = report.get("access_points", {}).get(alias)
-            if point is not None:
-                others = [f"{row['region']}: {row['reason']}" for row in point["routes"] if not row["chosen"]]
-                chosen.add_row(location, point["chosen"] or "[red]none[/]", "; ".join(others))
-        made.append(chosen)
-    return made
+        rows.add_row(location, *(_measure(report["regions"].get(region)) for region in regions))
+    return rows
+
+
+def _chosen(alias: str, answer: Mapping[str, Any]) -> Table:
+    rows = table("location", "answers", "instead of")
+    for location, report in answer.items():
+        point = report.get("access_points", {}).get(alias)
+        if point is not None:
+            others = [f"{row['region']}: {row['reason']}" for row in point["routes"] if not row["chosen"]]
+            rows.add_row(location, point["chosen"] or "[red]none[/]", "; ".join(others))
+    return rows
 
 
 def _title(alias: str, answer: Mapping[str, Any]) -> str:

@@ -47,11 +47,8 @@ class Members:
         self._ask("GET")
 
     def _ask(self, method: str, more: str = "", body: Any = None) -> None:
-        """Have the access point shown or changed. Raises CommandError, REFUSED for what the world says no to."""
-        try:
-            answer = self.client.ask(method, self._path + more, body, port=CONTROL)
-        except CommandError as error:
-            raise CommandError(str(error), Exit.REFUSED if error.code == Exit.FAILED else error.code) from error
+        """Have the access point shown or changed. Raises CommandError."""
+        answer = self.client.ask(method, self._path + more, body, port=CONTROL)
         self.name: str = answer["name"]
         self.by_region: dict[str, dict[str, Any]] = {each["region"]: each for each in answer["members"]}
 

@@ -212,7 +212,8 @@ def _of_sweeps(answer: Mapping[str, Any]) -> list[str]:
 def _of_sweep(sweep: Mapping[str, Any]) -> str:
     differ = sweep["missing"] + sweep["amended"]
     refused = f", {sweep['refused']} refused" if sweep["refused"] else ""
-    return f"{sweep['keys']:,} keys, {differ:,} differed, {sweep['repaired']:,} repaired{refused}"
+    keys = "1 key" if sweep["keys"] == 1 else f"{sweep['keys']:,} keys"
+    return f"{keys}, {differ:,} differed, {sweep['repaired']:,} repaired{refused}"
 
 
 def _ago(at: float) -> str:
@@ -228,16 +229,12 @@ def _span(seconds: float) -> str:
 
 def _shown(answer: Mapping[str, Any], pace: Pace | None = None) -> Group:
     watched = (">rate", ">left") if pace is not None else ()
-    rows = table("from", "to", ">pending", ">bytes", ">oldest", ">lag p50", ">p99", ">copied", *watched, ">failed", "")
+    rows = table("from → to", ">on its way", ">lag p50, p99", ">copied", *watched, ">failed", "")
     for pair in answer["pairs"]:
         rows.add_row(
-            f"{pair['bucket']} ({pair['from']})",
-            f"{pair['destination']} ({pair['to'] or '?'})",
-            _count(pair["pending"]),
-            _bytes(pair["pending_bytes"]),
-            "" if pair["oldest_s"] is None else f"{pair['oldest_s']:.1f} s",
-            _ms(pair["lag_ms_p50"]),
-            _ms(pair["lag_ms_p99"]),
+            f"{pair['bucket']} ({pair['from']})\n→\N{NO-BREAK SPACE}{pair['destination']} ({pair['to'] or '?'})",
+            _on_its_way(pair),
+            "" if pair["lag_ms_p50"] is None else f"{pair['lag_ms_p50']:.0f}, {pair['lag_ms_p99']:.0f} ms",
             str(pair["copied"]),
             *(_paced(pair, pace) if pace is not None else ()),
             f"[red]{pair['failed']}[/]" if pair["failed"] else _count(pair["failed"]),
@@ -287,8 +284,12 @@ def _count(value: int | None) -> str:
     return "?" if value is None else str(value)
 
 
-def _ms(value: float | None) -> str:
-    return "" if value is None else f"{value:.0f} ms"
+def _on_its_way(pair: Mapping[str, Any]) -> str:
+    """How many writes, with their bytes, and below it the age of the oldest."""
+    if pair["pending"] == 0:
+        return "0"
+    oldest = "" if pair["oldest_s"] is None else f"\noldest {pair['oldest_s']:.1f} s"
+    return f"{_count(pair['pending'])}, {_bytes(pair['pending_bytes'])}{oldest}"
 
 
 def _bytes(value: int | None) -> str:

@@ -28,7 +28,7 @@ class WorldClient:
         self.world: World = world
 
     def ask(self, method: str, path: str, body: Any = None, *, port: str = "admin") -> Any:
-        """The JSON answer. Raises CommandError with the world's own words when it says no."""
+        """The JSON answer. Raises CommandError with the world's own words, REFUSED when it says no."""
         connection = http.client.HTTPConnection("127.0.0.1", self.world.ports[port], timeout=TIMEOUT_S)
         headers = {"Authorization": f"Bearer {self.world.admin_token}"}
         try:
@@ -44,5 +44,6 @@ class WorldClient:
         finally:
             connection.close()
         if response.status >= 400:
-            raise CommandError(answer.get("error", f"HTTP {response.status}"))
+            code = Exit.REFUSED if response.status < 500 else Exit.FAILED
+            raise CommandError(answer.get("error", f"HTTP {response.status}"), code)
         return answer

@@ -64,7 +64,9 @@ def find(state: State, name_alias_or_arn: str) -> AccessPoint:
     point = state.get(AccessPoint, wanted) if wanted.endswith(".mrap") else find_by_name(state, wanted)
     if point is None or (name_alias_or_arn.startswith("arn:") and point.arn != name_alias_or_arn):
         raise AwsError(
-            "NoSuchMultiRegionAccessPoint", "The specified Multi-Region Access Point does not exist", status=404
+            "NoSuchMultiRegionAccessPoint",
+            f"The specified Multi-Region Access Point does not exist: {wanted}",
+            status=404,
         )
     return point
 
