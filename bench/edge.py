@@ -23,8 +23,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,7 @@ from bench.edge_peers import (
     varnish,
 )
 
+PEERS = ("nginx", "nginx, no sendfile", "varnish", "envoy", "envoy, not stored", "bare")  # as they are shown
 _UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 
@@ -67,7 +71,7 @@ ROWS = (
         name="100 KB hit",
         path="/100",
         targets={"nginx": 1.5},
-        peers=("nginx", "varnish", "bare"),
+        peers=("nginx", "nginx, no sendfile", "varnish", "bare"),
         load_cores=2,
     ),
     Row(name="10 MB hit", path="/10M", targets={"nginx": 1.0}, load_cores=2),
@@ -89,32 +93,30 @@ ROWS = (
         path="/1",
         miss=True,
         targets={"nginx": 0.7, "envoy": 2.0},
-        peers=("nginx", "varnish", "envoy"),
+        peers=("nginx", "varnish", "envoy", "envoy, not stored"),
     ),
 )
 
 
 async def origin(sock: socket.socket) -> None:
-    """Answers that may be kept, from memory."""
+    """Answers that may be kept, from memory. Dated (RFC 9110 §6.6.1): Envoy keeps no answer without a date."""
+    from nearpoint.wire.dates import http_date
     from nearpoint.wire.message import Request, Response
     from nearpoint.wire.server import Peer, Server
 
-    def reply(size: int, more: str = "") -> bytes:
-        head = (
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nCache-Control: max-age=3600\r\n"
-            f'ETag: "bench"\r\n{more}Content-Length: {size}\r\n\r\n'
-        )
-        return head.encode() + b"x" * size
+    @lru_cache(maxsize=8)
+    def head(size: int, more: str, second: int) -> bytes:
+        return (
+            f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: {http_date(datetime.fromtimestamp(second, UTC))}\r\n"
+            f'Cache-Control: max-age=3600\r\nETag: "bench"\r\n{more}Content-Length: {size}\r\n\r\n'
+        ).encode()
 
-    small, large, huge = reply(1024), reply(102_400), reply(10_485_760)
-    varied = reply(1024, "Vary: Accept-Language, Accept-Encoding\r\n")
+    small, large, huge = b"x" * 1024, b"x" * 102_400, b"x" * 10_485_760
 
-    def instant(method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], peer: Peer) -> bytes:
-        if target.startswith(b"/100"):
-            return large
-        if target.startswith(b"/10M"):
-            return huge
-        return varied if target.startswith(b"/vary") else small
+    def instant(method: bytes, target: bytes, headers: list[tuple[bytes, bytes]], peer: Peer) -> tuple[bytes, bytes]:
+        body = large if target.startswith(b"/100") else huge if target.startswith(b"/10M") else small
+        more = "Vary: Accept-Language, Accept-Encoding\r\n" if target.startswith(b"/vary") else ""
+        return head(len(body), more, int(time.time())), body
 
     async def handle(request: Request) -> Response:
         return Response(404)
@@ -205,7 +207,8 @@ def measure(*, rounds: int, connections: int, seconds: int, only: str = "") -> l
         folder.chmod(0o755)
         origin_port = stack.enter_context(origin_running())
         subjects: dict[str, Subject] = {}
-        for start in (nearpoint, nginx, varnish, envoy):
+        starts = (nearpoint, nginx, partial(nginx, sendfile=False), varnish, envoy, partial(envoy, stores=False))
+        for start in starts:
             subject = stack.enter_context(start(folder, origin_port))
             if subject is not None:
                 subjects[subject.name] = subject
@@ -242,7 +245,7 @@ def measure(*, rounds: int, connections: int, seconds: int, only: str = "") -> l
                         for name, figures in medians.items()
                         if name != "nearpoint"
                     },
-                    "skipped": {name: HINTS[name] for name in row.peers if name not in subjects},
+                    "skipped": {name: HINTS[name.partition(",")[0]] for name in row.peers if name not in subjects},
                 }
             )
     return results
@@ -255,11 +258,11 @@ def shown(result: dict[str, object]) -> str:
     assert isinstance(wanted, dict)
     assert isinstance(times, dict)
     assert isinstance(by_cpu, dict)
-    for name in ("nearpoint", "nginx", "varnish", "envoy", "bare"):
+    for name in ("nearpoint", *PEERS):
         figures = result.get(name)
         if not isinstance(figures, dict):
             continue
-        line = f"  {name:10}{figures['per_s']:>10,.0f} /s   p99 {figures['ms_p99']:>7.2f} ms   "
+        line = f"  {name:18}{figures['per_s']:>10,.0f} /s   p99 {figures['ms_p99']:>7.2f} ms   "
         line += f"cpu {figures['cpu_us']:>7.1f} µs"
         if name in times:
             line += f"   x{times[name]} (by cpu x{by_cpu[name]})"
@@ -268,7 +271,7 @@ def shown(result: dict[str, object]) -> str:
         lines.append(line)
     skipped = result["skipped"]
     assert isinstance(skipped, dict)
-    lines += [f"  {name:10}skipped: not installed ({hint})" for name, hint in skipped.items()]
+    lines += [f"  {name:18}skipped: not installed ({hint})" for name, hint in skipped.items()]
     return "\n".join(lines)
 
 

@@ -1,10 +1,12 @@
 """The servers that `bench.edge` compares: how each is started in front of the same origin, on one core.
 
 - nearpoint: `nearpoint edge`, one worker, answers in its memory and in a folder, CloudFront's log.
-- nginx: `proxy_cache` in a folder, one worker, `sendfile`, a combined log written in blocks of 64 KB.
+- nginx: `proxy_cache` in a folder, one worker, `sendfile`, a combined log written in blocks of 64 KB. nginx's built-in
+  default is `sendfile off`: `nginx, no sendfile`.
 - varnish: answers in its memory (`malloc`), one thread pool; its log is written by `varnishncsa`, on the same core,
   whose processor time is counted with it.
-- envoy: proxies and stores nothing, one worker thread (`--concurrency 1`), a log to a file. It is there for misses.
+- envoy: its HTTP cache filter with answers in its memory (`SimpleHttpCache`), one worker thread (`--concurrency 1`), a
+  log to a file. It is there for misses. `envoy, not stored` only passes them on.
 
 A peer that is not installed is left out, with the way to install it.
 """
@@ -41,7 +43,7 @@ http {{
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/fastcgi; uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
   proxy_cache_path {folder}/cache levels=1:2 keys_zone=bench:64m max_size=4g inactive=1h use_temp_path=off;
-  sendfile on; keepalive_requests 1000000000; keepalive_timeout 600s;
+  sendfile {sendfile}; keepalive_requests 1000000000; keepalive_timeout 600s;
   upstream origin {{ server 127.0.0.1:{origin_port}; keepalive 256; keepalive_requests 1000000000; }}
   server {{
     listen 127.0.0.1:{port}{tls} backlog=4096;
@@ -58,6 +60,8 @@ backend default { .host = "127.0.0.1"; .port = "%d"; }
 """
 _ENVOY_LOG = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 _ENVOY_HTTP = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_ENVOY_CACHE = "type.googleapis.com/envoy.extensions.filters.http.cache.v3.CacheConfig"
+_ENVOY_MEMORY = "type.googleapis.com/envoy.extensions.http.cache.simple_http_cache.v3.SimpleHttpCacheConfig"
 _ENVOY_ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 
 
@@ -154,6 +158,7 @@ def nginx(
     workers: int = 1,
     on_core: int | str = SERVER_CORE,
     certificate: tuple[Path, Path] | None = None,
+    sendfile: bool = True,
 ) -> Iterator[Subject | None]:
     program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
     if program is None:
@@ -166,10 +171,18 @@ def nginx(
     files = "" if certificate is None else f"ssl_certificate {certificate[0]}; ssl_certificate_key {certificate[1]};"
     config = own / "nginx.conf"
     config.write_text(
-        _NGINX.format(folder=own, port=port, origin_port=origin_port, workers=workers, tls=tls, certificate=files)
+        _NGINX.format(
+            folder=own,
+            port=port,
+            origin_port=origin_port,
+            workers=workers,
+            tls=tls,
+            certificate=files,
+            sendfile="on" if sendfile else "off",
+        )
     )
     with running([program, "-p", str(own), "-c", str(config)], port, on_core) as pid:
-        yield Subject(name="nginx", port=port, pids=(pid,))
+        yield Subject(name="nginx" if sendfile else "nginx, no sendfile", port=port, pids=(pid,))
 
 
 @contextlib.contextmanager
@@ -192,31 +205,33 @@ def varnish(folder: Path, origin_port: int) -> Iterator[Subject | None]:
 
 
 @contextlib.contextmanager
-def envoy(folder: Path, origin_port: int) -> Iterator[Subject | None]:
+def envoy(folder: Path, origin_port: int, *, stores: bool = True) -> Iterator[Subject | None]:
     beside = Path(sys.executable).parent / "envoy"
     program = str(beside) if beside.exists() else shutil.which("envoy")
     if program is None:
         yield None
         return
     (port,) = free_ports(1)
-    config = folder / "envoy.json"
-    config.write_text(json.dumps(_envoy_config(port, origin_port, folder / "envoy.log")))
+    config = folder / f"envoy-{port}.json"
+    config.write_text(json.dumps(_envoy_config(port, origin_port, folder / f"envoy-{port}.log", stores=stores)))
     command = [program, "-c", str(config), "--concurrency", "1", "--disable-hot-restart", "-l", "error"]
     with running(command, port, SERVER_CORE) as pid:
-        yield Subject(name="envoy", port=port, pids=(pid,))
+        yield Subject(name="envoy" if stores else "envoy, not stored", port=port, pids=(pid,))
 
 
 def _address(port: int) -> dict[str, object]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
-def _envoy_config(port: int, origin_port: int, log: Path) -> dict[str, object]:
+def _envoy_config(port: int, origin_port: int, log: Path, *, stores: bool) -> dict[str, object]:
+    cache = {"@type": _ENVOY_CACHE, "typed_config": {"@type": _ENVOY_MEMORY}}
+    router = {"name": "router", "typed_config": {"@type": _ENVOY_ROUTER}}
     manager = {
         "@type": _ENVOY_HTTP,
         "stat_prefix": "bench",
         "codec_type": "HTTP1",
         "access_log": [{"name": "file", "typed_config": {"@type": _ENVOY_LOG, "path": str(log)}}],
-        "http_filters": [{"name": "router", "typed_config": {"@type": _ENVOY_ROUTER}}],
+        "http_filters": [{"name": "cache", "typed_config": cache}, router] if stores else [router],
         "route_config": {
             "virtual_hosts": [
                 {
