@@ -3,26 +3,28 @@ and `nearpoint reconcile`."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Data = Annotated[Path, typer.Option("--data", envvar="NEARPOINT_DATA", help="The world's data folder.", metavar="DIR")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-DATA = Path(".nearpoint")
+from nearpoint.cli.words import COPIES, DATA, Data, Json, examples
+
+commands = typer.Typer(rich_markup_mode="rich")
 
 replication = typer.Typer(
     help="Copying between the regions of an access point.",
-    epilog="Examples:  [bold]nearpoint replication enable my-point[/]   [bold]nearpoint replication status --watch[/]",
+    epilog=examples("nearpoint replication enable my-point", "nearpoint replication status --watch"),
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
 
 members = typer.Typer(
     help="Editing the members of a running access point; no write is lost. Interrupted, the same command goes on.",
-    epilog="Examples:  [bold]nearpoint members add my-point ap-south-1 my-bucket --create[/]"
-    "   [bold]nearpoint members drain my-point eu-west-1[/]   [bold]nearpoint members remove my-point eu-west-1[/]",
+    epilog=examples(
+        "nearpoint members add my-point ap-south-1 my-bucket --create",
+        "nearpoint members drain my-point eu-west-1",
+        "nearpoint members remove my-point eu-west-1",
+    ),
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -31,16 +33,11 @@ Region = Annotated[str, typer.Argument(help="The member's region.")]
 Timeout = Annotated[float, typer.Option(min=1, metavar="SECONDS", help="Give up waiting after so long.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the application."""
-    app.add_typer(replication, name="replication")
-    app.add_typer(members, name="members")
-    app.command(epilog="Examples:  [bold]nearpoint reconcile --check[/]   [bold]nearpoint reconcile --json[/]")(
-        reconcile
-    )
+commands.add_typer(replication, name="replication", rich_help_panel=COPIES)
+commands.add_typer(members, name="members", rich_help_panel=COPIES)
 
 
-@replication.command(name="enable", epilog="Example:  [bold]nearpoint replication enable my-point[/]")
+@replication.command(name="enable", epilog=examples("nearpoint replication enable my-point"))
 def replication_enable(
     access_point: Annotated[str, typer.Argument(help="Its name, alias or ARN.")],
     data: Data = DATA,
@@ -54,7 +51,7 @@ def replication_enable(
 
 @replication.command(
     name="status",
-    epilog="Examples:  [bold]nearpoint replication status --watch[/]   [bold]nearpoint replication status --json[/]",
+    epilog=examples("nearpoint replication status --watch", "nearpoint replication status --json"),
 )
 def replication_status(
     data: Data = DATA,
@@ -69,7 +66,7 @@ def replication_status(
     module.status(data=data, watch=watch, as_json=as_json)
 
 
-@replication.command(name="retry", epilog="Example:  [bold]nearpoint replication retry[/]")
+@replication.command(name="retry", epilog=examples("nearpoint replication retry"))
 def replication_retry(data: Data = DATA, as_json: Json = False) -> None:
     """Try again what was given up."""
     from nearpoint.cli import replication as module
@@ -79,8 +76,9 @@ def replication_retry(data: Data = DATA, as_json: Json = False) -> None:
 
 @replication.command(
     name="schedule",
-    epilog="Examples:  [bold]nearpoint replication schedule[/]   [bold]nearpoint replication schedule 6h[/]"
-    "   [bold]nearpoint replication schedule off[/]",
+    epilog=examples(
+        "nearpoint replication schedule", "nearpoint replication schedule 6h", "nearpoint replication schedule off"
+    ),
 )
 def replication_schedule(
     every: Annotated[
@@ -95,7 +93,7 @@ def replication_schedule(
     module.schedule(data=data, every=every, as_json=as_json)
 
 
-@members.command(name="list", epilog="Example:  [bold]nearpoint members list my-point[/]")
+@members.command(name="list", epilog=examples("nearpoint members list my-point"))
 def members_list(access_point: AccessPoint, data: Data = DATA, as_json: Json = False) -> None:
     """Show the members, their dials, and what is on its way from and to each."""
     from nearpoint.cli import members as module
@@ -103,9 +101,7 @@ def members_list(access_point: AccessPoint, data: Data = DATA, as_json: Json = F
     module.show(data=data, access_point=access_point, as_json=as_json)
 
 
-@members.command(
-    name="add", epilog="Example:  [bold]nearpoint members add my-point ap-south-1 my-bucket --create --dial 100[/]"
-)
+@members.command(name="add", epilog=examples("nearpoint members add my-point ap-south-1 my-bucket --create --dial 100"))
 def members_add(
     access_point: AccessPoint,
     region: Region,
@@ -125,7 +121,7 @@ def members_add(
     )  # fmt: skip
 
 
-@members.command(name="drain", epilog="Example:  [bold]nearpoint members drain my-point eu-west-1[/]")
+@members.command(name="drain", epilog=examples("nearpoint members drain my-point eu-west-1"))
 def members_drain(
     access_point: AccessPoint, region: Region, timeout: Timeout = 86_400, data: Data = DATA, as_json: Json = False
 ) -> None:
@@ -135,7 +131,7 @@ def members_drain(
     module.drain(data=data, access_point=access_point, region=region, timeout_s=timeout, as_json=as_json)
 
 
-@members.command(name="remove", epilog="Example:  [bold]nearpoint members remove my-point eu-west-1[/]")
+@members.command(name="remove", epilog=examples("nearpoint members remove my-point eu-west-1"))
 def members_remove(
     access_point: AccessPoint,
     region: Region,
@@ -155,6 +151,7 @@ def members_remove(
     )  # fmt: skip
 
 
+@commands.command(epilog=examples("nearpoint reconcile --check", "nearpoint reconcile --json"), rich_help_panel=COPIES)
 def reconcile(
     data: Data = DATA,
     check: Annotated[

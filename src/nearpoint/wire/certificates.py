@@ -36,9 +36,11 @@ def _context(certificate: Path, key: Path, alpn: Sequence[str]) -> tuple[ssl.SSL
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(list(alpn))
+    chain = certificate.read_bytes()
+    key.read_bytes()  # `load_cert_chain` does not say which of the two it can't read
     try:
         context.load_cert_chain(certificate, key)
-        return context, names_of(certificate.read_bytes())
+        return context, names_of(chain)
     except (ssl.SSLError, ValueError) as error:
         raise ValueError(f"{certificate} and {key} are not a certificate and its key: {error}") from error
 
