@@ -25,7 +25,6 @@ from nearpoint.cli.target import clients_of
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NEARPOINT = (sys.executable, "-m", "nearpoint")
 REGIONS = ("--regions", "us-east-1,eu-west-1")
-pytestmark = pytest.mark.xdist_group("aws-world")
 
 
 @dataclass(frozen=True)

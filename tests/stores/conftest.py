@@ -1,7 +1,5 @@
-"""Real stores, each a process: two embedded ones, SeaweedFS, and `rclone serve s3`. One set for all tests here.
-
-Tests here share them by running in one worker: `pytestmark = pytest.mark.xdist_group("stores")`.
-"""
+"""Real stores, each a process: two embedded ones, SeaweedFS, and `rclone serve s3`. One set for each worker that runs
+tests of this folder; a store is started when the first test asks for it."""
 
 from __future__ import annotations
 

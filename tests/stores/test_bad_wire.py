@@ -13,8 +13,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("stores")
-
 
 @pytest.fixture(scope="module")
 def impatient(

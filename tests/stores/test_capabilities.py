@@ -18,8 +18,6 @@ from nearpoint.wire.client import Client
 from nearpoint.wire.message import Headers, Request, Response
 from nearpoint.wire.server import Server
 
-pytestmark = pytest.mark.xdist_group("stores")
-
 _tokens = itertools.count(1)
 
 

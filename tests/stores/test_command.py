@@ -16,8 +16,6 @@ from typing import Any
 import httpx
 import pytest
 
-pytestmark = pytest.mark.xdist_group("stores")
-
 NEARPOINT = str(Path(sys.executable).parent / "nearpoint")
 READER_POLICY = {
     "Version": "2012-10-17",

@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("stores")
-
 BIN = Path(sys.executable).parent
 
 # Runs many commands in one process: starting Python and botocore takes longer than any of them.

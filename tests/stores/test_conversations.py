@@ -16,8 +16,6 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-pytestmark = pytest.mark.xdist_group("stores")
-
 MIB = 1024 * 1024
 # What `rclone serve s3` does not do: either it says so itself, or the access point has found out and refuses.
 RCLONE_CANNOT = {

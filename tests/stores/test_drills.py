@@ -17,8 +17,6 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("stores")
-
 BODIES = {"small": b"small and the same everywhere", "large": bytes(range(256)) * 8192}
 FAULTS = ("refuse", "black hole", "cut", "slow", None)
 

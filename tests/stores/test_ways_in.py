@@ -13,8 +13,6 @@ import boto3
 import pytest
 from botocore.config import Config
 
-pytestmark = pytest.mark.xdist_group("stores")
-
 BIN = Path(sys.executable).parent
 ARN = "arn:aws:s3::123456789012:accesspoint/both.mrap"
 
