@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import signal
 import socket
 import threading
 import time
@@ -166,6 +167,34 @@ def test_an_upload_that_breaks_off_leaves_what_was_there(own_store: Any, caller_
     answer = caller.signed("GET", "/torn-bucket/k")
     assert (answer.status, answer.body if before else b"") == ((200, before) if before else (404, b""))
     _wait_for_files(own_store.folder / "data" / "content", 0)
+
+
+@pytest.mark.parametrize("size", [10, 60_000])
+def test_a_write_whose_client_gave_up_while_the_store_stood_still_is_not_made_afterwards(
+    own_store: Any, caller_of: Any, size: int
+) -> None:
+    """The client has long written elsewhere, so a write made now would be newer than what followed it there."""
+    own_store.start()
+    caller = caller_of(own_store)
+    caller.signed("PUT", "/still-bucket")
+    body = os.urandom(size)
+    own_store.process.send_signal(signal.SIGSTOP)
+    for at in range(20):
+        message = Message("PUT", f"/still-bucket/late-{at}", "", [("Host", caller.host)])
+        digest = hashlib.sha256(body).hexdigest()
+        signed = sign_v4(
+            message, caller.credentials, region="us-east-1", service="s3", now=datetime.now(UTC), payload_hash=digest
+        )
+        lines = [("Host", caller.host), *signed, ("Content-Length", str(size))]
+        head = f"PUT {message.path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines) + "\r\n"
+        with socket.create_connection(("127.0.0.1", own_store.port), timeout=20) as connection:
+            connection.sendall(head.encode() + body)
+    own_store.process.send_signal(signal.SIGCONT)
+    assert caller.signed("PUT", "/still-bucket/next", body).status == 200
+    time.sleep(0.3)
+    listed = own_store.client().list_objects_v2(Bucket="still-bucket")["Contents"]
+    assert [item["Key"] for item in listed] == ["next"]
+    _wait_for_files(own_store.folder / "data" / "content", 1 if size > 16_384 else 0)
 
 
 @pytest.mark.parametrize("broken", ["running", "folder"])

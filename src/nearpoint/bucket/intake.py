@@ -22,6 +22,7 @@ from nearpoint.awsproto.errors import AwsError
 from nearpoint.bucket import checksums
 from nearpoint.bucket.checksums import Checksum, Digest
 from nearpoint.bucket.disk import Disk, write_all
+from nearpoint.bucket.threads import ended, opened
 from nearpoint.bucket.writer import unavailable
 from nearpoint.signing import UNSIGNED_PAYLOAD, ChunkDecoder, IncompleteBodyError, SignatureError, Verified
 from nearpoint.wire.message import Body, BytesBody, Headers, read_all
@@ -184,9 +185,12 @@ class Intake:
         loop = asyncio.get_running_loop()
         number = self._disk.number()
         try:
-            fd = await loop.run_in_executor(self._pool, self._disk.create, number)
+            fd = await opened(self._pool, self._disk.create, number)
         except OSError as error:
             raise unavailable(error) from error
+        except asyncio.CancelledError:
+            self._pool.submit(self._disk.remove, (number,))
+            raise
         writing: asyncio.Future[None] | None = None
         try:
             block: list[bytes] = []
@@ -198,17 +202,17 @@ class Intake:
                     waiting += len(piece)
                     if waiting >= _BLOCK_BYTES:
                         if writing is not None:
-                            await writing
+                            await ended(writing)
                         writing = loop.run_in_executor(self._pool, running.write, fd, b"".join(block))
                         block, waiting = [], 0
                 if writing is not None:
-                    await writing
+                    await ended(writing)
                 writing = loop.run_in_executor(self._pool, running.write, fd, b"".join(block))
-                await writing
+                await ended(writing)
                 trailers = decoder.finish() if decoder is not None else {}
                 checksum = running.check(trailers)
                 writing = loop.run_in_executor(self._pool, self._disk.seal, number, fd)
-                await writing
+                await ended(writing)
             except OSError as error:
                 if isinstance(error, ConnectionError | TimeoutError):
                     raise
@@ -220,7 +224,7 @@ class Intake:
         finally:
             if writing is not None and not writing.done():
                 with suppress(Exception):
-                    await asyncio.shield(writing)
+                    await ended(writing)
             os.close(fd)
 
 

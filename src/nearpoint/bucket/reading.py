@@ -24,6 +24,7 @@ from nearpoint.bucket.objects import add_checksum
 from nearpoint.bucket.rows import Bucket, Piece, Stored
 from nearpoint.bucket.schema import fetch_all
 from nearpoint.bucket.store import Store
+from nearpoint.bucket.threads import ended, opened
 from nearpoint.wire.dates import http_date
 from nearpoint.wire.message import Headers, Response, StreamBody
 from nearpoint.wire.ranges import parse_range, parse_specs, unsatisfied_range
@@ -145,13 +146,15 @@ class Reading:
             if piece.data is not None:
                 yield piece.data[start : start + length]
                 continue
-            fd = await loop.run_in_executor(pool, disk.open, piece.number)
+            fd = await opened(pool, disk.open, piece.number)
             try:
                 offset, end = start, start + length
                 while offset < end:
                     data = _read_cached(fd, min(_CHUNK_BYTES, end - offset), offset)
                     if not data:
-                        data = await loop.run_in_executor(pool, os.pread, fd, min(_CHUNK_BYTES, end - offset), offset)
+                        data = await ended(
+                            loop.run_in_executor(pool, os.pread, fd, min(_CHUNK_BYTES, end - offset), offset)
+                        )
                     if not data:
                         raise OSError(f"content {piece.number:x} is shorter than its row says")
                     offset += len(data)

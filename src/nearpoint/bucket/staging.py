@@ -19,6 +19,7 @@ from nearpoint.bucket import checksums
 from nearpoint.bucket.checksums import Checksum
 from nearpoint.bucket.disk import Disk
 from nearpoint.bucket.intake import Received
+from nearpoint.bucket.threads import ended, opened
 from nearpoint.bucket.writer import unavailable
 from nearpoint.wire.message import Body
 
@@ -109,7 +110,7 @@ class Stagings:
     async def _write(self, file: _File, offset: int, length: int, body: Body) -> None:
         loop = asyncio.get_running_loop()
         try:
-            fd = await loop.run_in_executor(self._pool, self._open, file)
+            fd = await opened(self._pool, self._open, file)
             try:
                 end = offset + length
                 block: list[bytes] = []
@@ -120,7 +121,7 @@ class Stagings:
                     if offset + waiting > end:
                         raise AwsError("IncompleteBody", "A piece is longer than it said.")
                     if waiting >= _BLOCK_BYTES or offset + waiting == end:
-                        await loop.run_in_executor(self._pool, _write_all, fd, block, offset)
+                        await ended(loop.run_in_executor(self._pool, _write_all, fd, block, offset))
                         offset += waiting
                         block, waiting = [], 0
             finally:

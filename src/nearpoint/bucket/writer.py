@@ -112,7 +112,8 @@ class Writer:
         """Make a change; the future's result comes when it is on disk.
 
         It raises the change's AwsError, or ServiceUnavailable when the disk is full. `files` are those that the change
-        gives rows to: they are the writer's from here on, and removed when the change does not come about.
+        gives rows to: they are the writer's from here on, and removed when the change does not come about. A change
+        whose future was cancelled before it was made is not made.
         """
         future: asyncio.Future[T] = self._loop.create_future()
         self._waiting.append(_Waiting(change, future, files, LOGGED.get()))
@@ -135,10 +136,17 @@ class Writer:
 
     def _begin(self) -> None:
         group: list[_Waiting] = []
+        unwanted: list[int] = []
         while self._waiting and len(group) < _GROUP_MAX and not (group and self._waiting[0].alone):
-            group.append(self._waiting.popleft())
-            if group[-1].alone:
+            item = self._waiting.popleft()
+            if item.future.cancelled():
+                # Nobody waits for it any more: whoever asked may have written elsewhere, and this would be newer.
+                unwanted += item.files
+                continue
+            group.append(item)
+            if item.alone:
                 break
+        self._remove(unwanted)
         if not group:
             self._busy = False
             self._idle.set()
@@ -209,10 +217,14 @@ class Writer:
                 item.future.set_exception(item.outcome)
             else:
                 item.future.set_result(item.outcome)
-        free = self._disk.doom(abandoned) if abandoned else None
+        self._remove(abandoned)
+        self._begin()
+
+    def _remove(self, files: list[int]) -> None:
+        """Files that no row leads to, as soon as nobody reads them."""
+        free = self._disk.doom(files) if files else None
         if free:
             self._pool.submit(self._disk.remove, free)
-        self._begin()
 
 
 def unavailable(error: Exception) -> AwsError:

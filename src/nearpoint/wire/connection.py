@@ -59,6 +59,8 @@ class Connection(Outlet):
             self._refuse(Fault(503, "too many connections"))
 
     def eof_received(self) -> bool:
+        if self._task is not None:
+            self._task.cancel()  # now, since the loss is told only after what is ready to run has run
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
