@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
+from nearpoint.aws.clients import Clients
 from nearpoint.aws.stacks import ChangeSet, Event
 
 
@@ -72,6 +74,24 @@ def lint() -> Callable[[Path], str]:
         return ran.stdout + ran.stderr
 
     return run
+
+
+@pytest.fixture
+def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clients]:
+    """moto's AWS."""
+    moto = pytest.importorskip("moto")
+    from moto.iam.access_control import PermissionResult
+    from moto.s3.models import FakeBucket
+
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    # moto reads "deny, unless over TLS" as "deny": it has no conditions.
+    monkeypatch.setattr(FakeBucket, "get_permission", lambda *_: PermissionResult.NEUTRAL)
+    monkeypatch.setattr(Clients, "poll_s", 0.001)
+    with moto.mock_aws():
+        yield Clients(target="aws", session=boto3.Session(region_name="us-east-1"))
 
 
 TRUST = {

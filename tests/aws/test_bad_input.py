@@ -3,11 +3,10 @@ exit code."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
@@ -21,27 +20,12 @@ from nearpoint.cli.console import CommandError, Exit
 from nearpoint.cli.target import sentences
 
 pytest.importorskip("openapi_spec_validator", reason="moto's CloudFormation is not installed: moto[cloudformation]")
-moto = pytest.importorskip("moto")
+pytest.importorskip("moto")
 
 REGIONS = ("us-east-1", "eu-west-1")
 HOME, FIRST, SECOND = (f"app-123456789012-{last}" for last in ("deployment", *REGIONS))
 Write = Callable[..., Path]
 Watch = Callable[..., Any]
-
-
-@pytest.fixture
-def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clients]:
-    from moto.iam.access_control import PermissionResult
-    from moto.s3.models import FakeBucket
-
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    monkeypatch.setattr(FakeBucket, "get_permission", lambda *_: PermissionResult.NEUTRAL)
-    monkeypatch.setattr(Clients, "poll_s", 0.001)
-    with moto.mock_aws():
-        yield Clients(target="aws", session=boto3.Session(region_name="us-east-1"))
 
 
 def run(clients: Clients, path: Path, watcher: Any, **changes: Any) -> Deployed:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from nearpoint.aws import alarms, buckets, record
@@ -20,28 +19,13 @@ from nearpoint.aws.record import DataBucket, Record
 from nearpoint.aws.replication import is_replicated, replicate
 
 pytest.importorskip("openapi_spec_validator", reason="moto's CloudFormation is not installed: moto[cloudformation]")
-moto = pytest.importorskip("moto")
+pytest.importorskip("moto")
 
 ACCOUNT = "123456789012"
 REGIONS = ("us-east-1", "eu-west-1")
 NAMES = tuple(f"app-{ACCOUNT}-{last}" for last in ("deployment", *REGIONS))
 Write = Callable[..., Path]
 Watch = Callable[..., Any]
-
-
-@pytest.fixture
-def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clients]:
-    from moto.iam.access_control import PermissionResult
-    from moto.s3.models import FakeBucket
-
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-    # moto reads "deny, unless over TLS" as "deny": it has no conditions.
-    monkeypatch.setattr(FakeBucket, "get_permission", lambda *_: PermissionResult.NEUTRAL)
-    with moto.mock_aws():
-        yield Clients(target="aws", session=boto3.Session(region_name="us-east-1"))
 
 
 def run(clients: Clients, path: Path, watcher: Any, **changes: Any) -> Deployed:

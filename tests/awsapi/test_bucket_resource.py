@@ -118,6 +118,21 @@ async def test_configuration_comes_changes_and_goes(cloudformation: Any, world: 
         await got("get_bucket_lifecycle_configuration")
     assert error.value.response["Error"]["Code"] == "NoSuchLifecycleConfiguration"
 
+    bare = template(BucketName="data")
+    await call(cloudformation.update_stack, StackName="app", TemplateBody=bare)
+    await settled(call, cloudformation, "stack_update_complete")
+    ownership = (await got("get_bucket_ownership_controls"))["OwnershipControls"]
+    assert ownership == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    (rule,) = (await got("get_bucket_encryption"))["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    for operation, code in (
+        ("get_bucket_cors", "NoSuchCORSConfiguration"),
+        ("get_bucket_tagging", "NoSuchTagSet"),
+    ):
+        with pytest.raises(ClientError) as error:
+            await got(operation)
+        assert error.value.response["Error"]["Code"] == code
+
 
 async def test_a_new_bucket_is_closed_to_the_public(world: Any, call: Any) -> None:
     s3 = world.client("s3")

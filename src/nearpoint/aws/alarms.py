@@ -1,5 +1,6 @@
 """Alarms on late copies, in each region that copies from: CloudWatch has those metrics there, and an alarm sees and
-tells its own region only. The stack makes those of us-east-1 itself.
+tells its own region only. The stack makes one of them itself: from the first bucket to the second, where the first is
+in us-east-1.
 
 S3 User Guide, "Monitoring replication with metrics, event notifications, and statuses"; CloudWatch User Guide, "Using
 Amazon CloudWatch alarms".
@@ -30,10 +31,12 @@ def _topic(stack: str) -> str:
 
 
 def _pairs(data: Sequence[DataBucket]) -> Iterator[tuple[DataBucket, list[DataBucket]]]:
-    """Each bucket out of the stack's reach, and those that it copies to."""
-    for source in data:
-        if source.made and source.region != HOME_REGION:
-            yield source, [each for each in data if each is not source]
+    """Each bucket, and those it copies to that the stack has no alarm for."""
+    for place, source in enumerate(data):
+        of_the_stack = data[1:2] if place == 0 and source.region == HOME_REGION else ()
+        targets = [each for each in data if each is not source and each not in of_the_stack]
+        if source.made and targets:
+            yield source, targets
 
 
 def watch(clients: Clients, stack: str, data: Sequence[DataBucket], email: str, step: Callable[[str], None]) -> None:

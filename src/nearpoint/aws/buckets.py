@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -114,9 +114,17 @@ def check_given(clients: Clients, name: str, region: str) -> None:
         raise DeployError(f"The bucket {name} is in {where}, and --regions says {region} in its place.")
 
 
-def ensure(clients: Clients, bucket: Bucket, stack: str, settings: Mapping[str, Any] = MappingProxyType({})) -> bool:
+def ensure(
+    clients: Clients,
+    bucket: Bucket,
+    stack: str,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    tags_before: Collection[str] = (),
+) -> bool:
     """Make the bucket or finish making it; True when it was not there. `settings` are those of `bucket_settings`, with
-    nothing left to fill in; once they are set, they are set again only when they are others. Raises DeployError."""
+    nothing left to fill in; once they are set, they are set again only when they are others. What they no longer have
+    goes back to what a bucket has without them; of tags, those of `tags_before`, the keys of earlier deployments, go.
+    Raises DeployError."""
     state = look(clients, bucket, stack)
     if state == "foreign":
         raise DeployError(
@@ -134,14 +142,18 @@ def ensure(clients: Clients, bucket: Bucket, stack: str, settings: Mapping[str, 
             s3.create_bucket(Bucket=bucket.name, **where)
         has = {} if state == "absent" else tags_of(s3, bucket.name)
         calls = _calls(bucket, clients.identity().account_id, settings)
-        done = {TAG: stack, SETTINGS_TAG: _digest(calls)} | settings.get(TAGS, {})
-        if has | done == has:
+        done = settings.get(TAGS, {}) | {TAG: stack, SETTINGS_TAG: _digest(calls)}
+        wanted = {key: value for key, value in has.items() if key not in tags_before} | done
+        if wanted == has:
             return False  # what somebody has set since then stays as it is
         if has.get(TAG) != stack:
             _tag(s3, bucket.name, has | {TAG: stack})
-        for operation, params in calls.items():
-            getattr(s3, operation)(Bucket=bucket.name, **params)
-        _tag(s3, bucket.name, has | done)
+        if has.get(SETTINGS_TAG) != done[SETTINGS_TAG]:
+            for operation, params in calls.items():
+                getattr(s3, operation)(Bucket=bucket.name, **params)
+            if CORS not in settings and state != "absent":
+                s3.delete_bucket_cors(Bucket=bucket.name)
+        _tag(s3, bucket.name, wanted)
     except BotoCoreError as error:
         raise explained(error) from error
     except ClientError as error:

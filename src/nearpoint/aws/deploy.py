@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
-from nearpoint.aws import alarms, buckets, record
+from nearpoint.aws import alarms, buckets, record, replication
 from nearpoint.aws.application import Application
-from nearpoint.aws.bucket_settings import ACCOUNT, REPLICATION, filled
+from nearpoint.aws.bucket_settings import ACCOUNT, REPLICATION, TAGS, filled
 from nearpoint.aws.buckets import Bucket, bucket_name
 from nearpoint.aws.clients import HOME_REGION, Clients
 from nearpoint.aws.errors import DeployError
@@ -22,7 +23,6 @@ from nearpoint.aws.explain import code_of, explained
 from nearpoint.aws.package import Package, package
 from nearpoint.aws.record import DataBucket, Record
 from nearpoint.aws.regions import check_regions
-from nearpoint.aws.replication import ROLE_OUTPUT, replicate
 from nearpoint.aws.stacks import INLINE_BYTES_MAX, REVIEW, ChangeSet, Event, Stack
 
 
@@ -115,7 +115,7 @@ def deploy(clients: Clients, request: Request, reporter: Reporter) -> Deployed:
         settings=settings,
         packages=tuple(built),
         to_make=tuple(to_make),
-        has_alarms=known is not None and known.alarms,
+        before=known or Record(stack=request.stack),
         reporter=reporter,
     )
     if request.plan_only:
@@ -145,7 +145,8 @@ def _at_rest(stack: Stack, reporter: Reporter) -> dict[str, Any] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """Everything that is decided before anything is made. `there` hears what this run has made."""
+    """Everything that is decided before anything is made. `before`: what earlier runs have written down; `there` hears
+    what this run has made."""
 
     clients: Clients
     request: Request
@@ -156,7 +157,7 @@ class _Work:
     settings: Mapping[str, Mapping[str, Any]]
     packages: tuple[Package, ...]
     to_make: tuple[Bucket, ...]
-    has_alarms: bool
+    before: Record
     reporter: Reporter
     there: list[str] = field(default_factory=list)
 
@@ -165,10 +166,13 @@ class _Work:
         application = self.request.application
         if self.home in self.to_make:
             self._ensure(self.home, {})
-        self._record(alarms=self.has_alarms)
+        tags = {each.parameter: tuple(self.settings.get(each.parameter, {}).get(TAGS, ())) for each in self.data}
+        known = {name: tuple(dict.fromkeys((*self.before.tags.get(name, ()), *keys))) for name, keys in tags.items()}
+        now = self._write_down(self.before, data=self.data, tags=known)
         for each in self.data:
             if each.made:
-                self._ensure(Bucket(name=each.name, region=each.region), self.settings.get(each.parameter, {}))
+                bucket = Bucket(name=each.name, region=each.region)
+                self._ensure(bucket, self.settings.get(each.parameter, {}), known[each.parameter])
         for function, made in zip(application.functions, self.packages, strict=True):
             _upload(self.clients, self.parameters[function.bucket_parameter], made, self.reporter)
         self.stack.tidy()
@@ -182,28 +186,42 @@ class _Work:
                 self.there.append(f"stack {self.request.stack}")
             self.stack.execute(change_set, self.reporter.event, application.place_of)
         outputs = self.stack.outputs()
-        if ROLE_OUTPUT in outputs and len(self.data) > 1:
-            self._replicate(outputs)
+        self._replicate(outputs, self._write_down(now, tags=tags))
         status = (self.stack.describe() or {"StackStatus": "DELETE_COMPLETE"})["StackStatus"]
         return self._deployed(status, outputs, change_set, changed=change_set is not None)
 
-    def _ensure(self, bucket: Bucket, settings: Mapping[str, Any]) -> None:
+    def _ensure(self, bucket: Bucket, settings: Mapping[str, Any], tags_before: Sequence[str] = ()) -> None:
         if bucket in self.to_make:
             self.reporter.step(f"bucket {bucket.name} in {bucket.region}")
-        if buckets.ensure(self.clients, bucket, self.request.stack, settings):
+        if buckets.ensure(self.clients, bucket, self.request.stack, settings, tags_before):
             self.there.append(f"bucket {bucket.name}")
 
-    def _record(self, *, alarms: bool) -> None:
-        record.write(self.clients, Record(stack=self.request.stack, data=self.data, alarms=alarms))
-
-    def _replicate(self, outputs: Mapping[str, str]) -> None:
-        self.reporter.step("replication between the buckets")
-        own = {name: each[REPLICATION] for name, each in self.settings.items() if REPLICATION in each}
-        replicate(self.clients, outputs[ROLE_OUTPUT], [each for each in self.data if each.made], own)
-        if alarms.TOPIC_OUTPUT in outputs and self.clients.target == "aws":
-            self._record(alarms=True)
+    def _replicate(self, outputs: Mapping[str, str], now: Record) -> Record:
+        """Rules and alarms as the outputs ask for; written down before they are made, and taken away where the template
+        wants them no longer."""
+        made = [each for each in self.data if each.made]
+        if replication.ROLE_OUTPUT in outputs and len(self.data) > 1:
+            self.reporter.step("replication between the buckets")
+            now = self._write_down(now, replicated=True)
+            own = {name: each[REPLICATION] for name, each in self.settings.items() if REPLICATION in each}
+            replication.replicate(self.clients, outputs[replication.ROLE_OUTPUT], made, own)
+        elif now.replicated:
+            self.reporter.step("the buckets copy to each other no longer")
+            replication.stop(self.clients, made)
+            now = self._write_down(now, replicated=False)
+        if now.replicated and alarms.TOPIC_OUTPUT in outputs and self.clients.target == "aws":
+            now = self._write_down(now, alarms=True)
             email = self.parameters.get(alarms.EMAIL_PARAMETER, "")
             alarms.watch(self.clients, self.request.stack, self.data, email, self.reporter.step)
+        elif now.alarms:
+            alarms.unwatch(self.clients, self.request.stack, self.data, self.reporter.step)
+            now = self._write_down(now, alarms=False)
+        return now
+
+    def _write_down(self, now: Record, **changes: Any) -> Record:
+        now = msgspec.structs.replace(now, **changes)
+        record.write(self.clients, now)
+        return now
 
     def plan(self) -> Deployed:
         """Show what would be done, and leave nothing behind."""
@@ -303,6 +321,9 @@ def _parameters(
 ) -> dict[str, str]:
     application = request.application
     known = {each.parameter: each.name for each in data}
+    known |= {
+        f"{each.parameter}Region": each.region for each in data if f"{each.parameter}Region" in application.defaults
+    }
     for function, made in zip(application.functions, built, strict=True):
         known[function.bucket_parameter] = home.name
         known[function.key_parameter] = _key_of(made)

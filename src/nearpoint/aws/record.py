@@ -28,12 +28,15 @@ class DataBucket(Struct, frozen=True, kw_only=True):
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """A deployment; `data` in the order of its regions. `alarms`: whether there are some outside the stack."""
+    """A deployment; `data` in the order of its regions. `alarms`: whether there are some outside the stack;
+    `replicated`: whether deploy has put rules on the buckets; `tags`: the template's tag keys, by bucket parameter."""
 
     version: int = 1
     stack: str
     data: tuple[DataBucket, ...] = ()
     alarms: bool = False
+    replicated: bool = False
+    tags: dict[str, tuple[str, ...]] = {}
 
 
 def home_bucket(clients: Clients, stack: str) -> Bucket:

@@ -47,16 +47,25 @@ def replicate(
     own: Mapping[str, Sequence[Mapping[str, Any]]] = MappingProxyType({}),
 ) -> None:
     """Put the rules on every bucket where they are not there yet; `own` are the template's rules by parameter, where it
-    has some. Raises DeployError."""
+    has some; with an empty list of them a bucket copies nothing. Raises DeployError."""
     for source in data:
         s3 = clients.client("s3", source.region)
         others = [each for each in data if each is not source]
         wanted = {"Role": role_arn, "Rules": own.get(source.parameter, rules(others))}
-        if not wanted["Rules"]:
-            continue
         try:
-            if _current(s3, source.name) != wanted:
+            if not wanted["Rules"]:
+                s3.delete_bucket_replication(Bucket=source.name)
+            elif _current(s3, source.name) != wanted:
                 s3.put_bucket_replication(Bucket=source.name, ReplicationConfiguration=wanted)
+        except (ClientError, BotoCoreError) as error:
+            raise explained(error) from error
+
+
+def stop(clients: Clients, data: Sequence[DataBucket]) -> None:
+    """Take the rules away; what has been copied stays. Raises DeployError."""
+    for source in data:
+        try:
+            clients.client("s3", source.region).delete_bucket_replication(Bucket=source.name)
         except (ClientError, BotoCoreError) as error:
             raise explained(error) from error
 
