@@ -47,6 +47,7 @@ def test_own_certificates_come_first_and_may_come_later(tmp_path: Path) -> None:
     assert shown(context, "www.shop.example") == ["www.shop.example"]  # minted
     put(folder, "shop", authority, "*.shop.example", "shop.example", "mine.example")
     (folder / "broken.crt").write_text("no certificate")
+    (folder / "broken.key").write_text("no key")
     assert shown(context, "www.shop.example") == ["www.shop.example"]  # not looked at again yet
     now[0] = 2
     assert "mine.example" in shown(context, "www.shop.example")
