@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from nearpoint.edge.deliver import viewer_bytes
-from nearpoint.edge.logline import Line, clean, detailed_result, read_fields
+from nearpoint.edge.logline import clean, detailed_result, line, read_fields
 from nearpoint.edge.ready import Hit
 from nearpoint.edge.visit import ERROR, Answer
 from nearpoint.wire.client import UpstreamError
@@ -102,25 +101,39 @@ class AccessLog:
             self.flush()
 
     def answer(
-        self, started_at: float, request: Request, answer: Answer, request_id: str, distribution_id: str | None
+        self,
+        started_at: float,
+        request: Request,
+        answer: Answer,
+        request_id: str,
+        distribution_id: str | None,
+        *,
+        head_bytes: int,
     ) -> Body:
-        """A request that the ordinary path has answered. Returns the body to send, which is logged when it has gone."""
+        """A request that the ordinary path has answered, with a head of about so many bytes.
+
+        Returns the body to send, which is logged when it has gone.
+        """
         id = distribution_id if distribution_id is not None else self._other
         how = self._of.get(id) if id is not None else None
         body = answer.body
         if id is None or how is None:
             return body
         now = self._clock()
-        head_bytes = viewer_bytes(answer) - (body.length or 0)
 
         def done(ended_at: float, sent_bytes: int, why: str | None) -> None:
-            said = read_fields([(name.encode("latin-1"), value.encode("latin-1")) for name, value in request.headers])
-            headers = {name.lower(): value for name, value in answer.fields}
-            first, last = "-", "-"
-            if answer.status == 206:
-                first, _, last = headers.get("content-range", "").partition(" ")[2].partition("/")[0].partition("-")
+            content_type, first, last = "", "-", "-"
+            for name, value in answer.fields:
+                low = name.lower()
+                if low == "content-type":
+                    content_type = value
+                elif low == "content-range" and answer.status == 206:
+                    first, _, last = value.partition(" ")[2].partition("/")[0].partition("-")
+            waiting = self._lines.get(id)
+            if waiting is None:
+                return
             peer = request.peer or _UNKNOWN
-            line = Line(
+            text = line(
                 moment=self._moment_of(int(ended_at)),
                 pop=self._pop,
                 sent_bytes=head_bytes + sent_bytes,
@@ -129,7 +142,7 @@ class AccessLog:
                 domain=how.domain,
                 target=request.target,
                 status=answer.status,
-                said=said,
+                said=read_fields(request.headers),
                 cookies=how.cookies,
                 result=answer.result,
                 request_id=request_id,
@@ -142,15 +155,13 @@ class AccessLog:
                 version=peer.protocol,
                 port=peer.port,
                 detailed=why or detailed_result(answer),
-                content_type=headers.get("content-type", ""),
+                content_type=content_type,
                 content_length=body.length,
                 part=(first or "-", last or "-"),
             )
-            waiting = self._lines.get(id)
-            if waiting is not None:
-                waiting.append(line.text())
-                if len(waiting) >= BATCH_LINES:
-                    self.flush()
+            waiting.append(text)
+            if len(waiting) >= BATCH_LINES:
+                self.flush()
 
         if isinstance(body, BytesBody | FileBody):
             done(now, body.length or 0, None)
@@ -240,7 +251,7 @@ class _HitLine:
 
 def _hit_parts(how: Logged, peer: Peer, hit: Hit) -> tuple[str, str, str]:
     """What lines of the same hit have in common at all times: from c-ip to the id, to the port, to the type."""
-    said = read_fields(hit.headers)
+    said = read_fields([(name.decode("latin-1"), value.decode("latin-1")) for name, value in hit.headers])
     stem, _, query = hit.target.decode("latin-1").partition("?")
     verb, result = hit.method.decode(), hit.ready.result
     received_bytes = said.size + len(hit.target) + len(hit.method) + 11

@@ -102,9 +102,12 @@ def part_of(body: Body, span: Span) -> Body:
     return StreamBody(chunks(), span.length, body.close)
 
 
-def viewer_bytes(answer: Answer) -> int:
-    """About how many bytes an answer takes on the wire, as far as that is known when it begins."""
-    return 300 + sum(len(name) + len(value) + 4 for name, value in answer.fields) + (answer.body.length or 0)
+def head_bytes(answer: Answer) -> int:
+    """About how many bytes an answer's head takes on the wire."""
+    size = 300
+    for name, value in answer.fields:
+        size += len(name) + len(value) + 4
+    return size
 
 
 def viewer_response(answer: Answer, *, request_id: str, pop: str) -> Response:

@@ -28,7 +28,7 @@ from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.cache import MemoryCache
 from nearpoint.edge.collapse import Landing, Private, Stored
 from nearpoint.edge.config import Distribution
-from nearpoint.edge.deliver import from_entry, from_fill, viewer_bytes, viewer_response
+from nearpoint.edge.deliver import from_entry, from_fill, head_bytes, viewer_response
 from nearpoint.edge.entry import Entry, Parts
 from nearpoint.edge.gate import refuse
 from nearpoint.edge.hosts import Hosts
@@ -184,10 +184,10 @@ class Edge:
         else:
             answer = visit
         self.results[answer.result] = self.results.get(answer.result, 0) + 1
-        self._count(visit if isinstance(visit, Visit) else None, answer)
+        size = self._count(visit if isinstance(visit, Visit) else None, answer)
         if self._access_log is not None:
             of = visit.distribution.id if isinstance(visit, Visit) else None
-            answer.body = self._access_log.answer(started_at, request, answer, request_id, of)
+            answer.body = self._access_log.answer(started_at, request, answer, request_id, of, head_bytes=size)
         return viewer_response(answer, request_id=request_id, pop=self.pop)
 
     def refusal(self, status: int, text: str) -> Response:
@@ -215,10 +215,13 @@ class Edge:
         self.metrics.shield(distribution, answer.result)
         return hop_response(answer, started_at=started_at, now=self._clock())
 
-    def _count(self, visit: Visit | None, answer: Answer) -> None:
+    def _count(self, visit: Visit | None, answer: Answer) -> int:
+        """Count an answer; says about how many bytes its head has."""
+        size = head_bytes(answer)
         distribution, behavior = (visit.distribution, visit.behavior) if visit is not None else (None, None)
         self.metrics.requests(distribution, behavior, answer.result).add()
-        self.metrics.bytes(distribution, behavior).add(viewer_bytes(answer))
+        self.metrics.bytes(distribution, behavior).add(size + (answer.body.length or 0))
+        return size
 
     async def _serve(self, visit: Visit) -> Answer:
         """The answer to a request that is not refused, as the functions for viewers leave it."""

@@ -20,7 +20,7 @@ HEAD = f"#Version: 1.0\n#Fields: {FIELDS}\n".encode()
 URL_CHARACTERS_MAX = 8_192
 _SAFE = "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~%"
 _CLEAN = re.compile(r"[!-~]+")  # all that quote would leave as it is, which is the most common
-_LOGGED = (b"host", b"referer", b"user-agent", b"x-forwarded-for", b"cookie")
+_LOGGED = ("host", "referer", "user-agent", "x-forwarded-for", "cookie")
 _DETAIL = re.compile(r"detail=([a-z-]+)")
 # x-edge-detailed-result-type by the reason that Cache-Status gives.
 _DETAILED = {
@@ -60,17 +60,17 @@ def clean(value: str) -> str:
     return quote(value, safe=_SAFE, encoding="latin-1") if value else "-"
 
 
-def read_fields(headers: Iterable[tuple[bytes, bytes]]) -> Said:
+def read_fields(headers: Iterable[tuple[str, str]]) -> Said:
     """What of a request's fields is logged."""
-    found: dict[bytes, str] = {}
+    found: dict[str, str] = {}
     size = 2
     for name, value in headers:
         size += len(name) + len(value) + 4
         low = name.lower()
         if low in _LOGGED:
-            text = value.decode("latin-1").strip(" \t")
-            found[low] = f"{found[low]}; {text}" if low in found and low == b"cookie" else text
-    host, referer, agent, forwarded, cookie = (clean(found.get(name, "")) for name in _LOGGED)
+            text = value.strip(" \t")
+            found[low] = f"{found[low]}; {text}" if low in found and low == "cookie" else text
+    host, referer, agent, forwarded, cookie = [clean(found[name]) if name in found else "-" for name in _LOGGED]
     return Said(host=host, referer=referer, agent=agent, forwarded=forwarded, cookie=cookie, size=size)
 
 
@@ -85,78 +85,45 @@ def detailed_result(answer: Answer) -> str:
     return "OriginShieldHit" if "shield-hit" in details else answer.result
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """What is known of one request when its answer has gone out. Text is as the log writes it.
+def line(
+    *,
+    moment: str,
+    pop: str,
+    sent_bytes: int,
+    client: str,
+    method: str,
+    domain: str,
+    target: str,
+    status: int,
+    said: Said,
+    cookies: bool,
+    result: str,
+    request_id: str,
+    protocol: str,
+    taken_s: float,
+    first_byte_s: float,
+    tls: str,
+    cipher: str,
+    final_result: str,
+    version: str,
+    port: int,
+    detailed: str,
+    content_type: str,
+    content_length: int | None,
+    part: tuple[str, str] = ("-", "-"),
+) -> str:
+    """The line of a request whose answer has gone out, with its end. Text is as the log writes it.
 
-    `client`: address; `stem` and `query`: of the target; `protocol`: `http` or `https`; `version`: `HTTP/1.1`.
+    `moment`: date and time, with the tab between; `client`: address; `protocol`: `http` or `https`; `version`:
+    `HTTP/1.1`.
     """
-
-    moment: str  # date and time, with the tab between
-    pop: str
-    sent_bytes: int
-    client: str
-    method: str
-    domain: str
-    target: str
-    status: int
-    said: Said
-    cookies: bool
-    result: str
-    request_id: str
-    protocol: str
-    taken_s: float
-    first_byte_s: float
-    tls: str
-    cipher: str
-    final_result: str
-    version: str
-    port: int
-    detailed: str
-    content_type: str
-    content_length: int | None
-    part: tuple[str, str] = ("-", "-")
-
-    def text(self) -> str:
-        """The line with its end."""
-        said = self.said
-        stem, _, query = self.target.partition("?")
-        received_bytes = said.size + len(self.target) + len(self.method) + 11
-        return (
-            "\t".join(
-                (
-                    self.moment,
-                    self.pop,
-                    str(self.sent_bytes),
-                    self.client or "-",
-                    clean(self.method),
-                    self.domain or said.host,
-                    clean(stem[:URL_CHARACTERS_MAX]),
-                    f"{self.status:03}",
-                    said.referer,
-                    said.agent,
-                    clean(query[:URL_CHARACTERS_MAX]),
-                    said.cookie if self.cookies else "-",
-                    self.result,
-                    self.request_id,
-                    said.host,
-                    self.protocol,
-                    str(received_bytes),
-                    f"{self.taken_s:.3f}",
-                    said.forwarded,
-                    self.tls or "-",
-                    self.cipher or "-",
-                    self.final_result,
-                    self.version,
-                    "-",
-                    "-",
-                    str(self.port) if self.port else "-",
-                    f"{self.first_byte_s:.3f}",
-                    self.detailed,
-                    clean(self.content_type),
-                    "-" if self.content_length is None else str(self.content_length),
-                    *self.part,
-                )
-            )
-            + "\n"
-        )
+    stem, _, query = target.partition("?")
+    received_bytes = said.size + len(target) + len(method) + 11
+    return (
+        f"{moment}\t{pop}\t{sent_bytes}\t{client or '-'}\t{clean(method)}\t{domain or said.host}\t"
+        f"{clean(stem[:URL_CHARACTERS_MAX])}\t{status:03}\t{said.referer}\t{said.agent}\t"
+        f"{clean(query[:URL_CHARACTERS_MAX])}\t{said.cookie if cookies else '-'}\t{result}\t{request_id}\t{said.host}\t"
+        f"{protocol}\t{received_bytes}\t{taken_s:.3f}\t{said.forwarded}\t{tls or '-'}\t{cipher or '-'}\t"
+        f"{final_result}\t{version}\t-\t-\t{port or '-'}\t{first_byte_s:.3f}\t{detailed}\t{clean(content_type)}\t"
+        f"{'-' if content_length is None else content_length}\t{part[0]}\t{part[1]}\n"
+    )

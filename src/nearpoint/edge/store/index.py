@@ -249,13 +249,14 @@ class _Work:
     def put(self, change: Put) -> None:
         record = change.record
         body_id = record.body_id if isinstance(record, Record) else 0
-        if isinstance(record, Record) and self._is_newer(change.key, record.requested_at):
-            kept = [part_key(body_id, number) for number, _ in change.parts]
-            self.orphans += [key for key in kept if self._txn.get(key, db=self._index._parts) is None]
-            return
-        in_main = self._remove_record(change.key, but=body_id)
-        sealed = seal(record)
-        self._txn.put(change.key, sealed, db=self._index._records)
+        sealed, in_main = seal(record), False
+        if not self._txn.put(change.key, sealed, db=self._index._records, overwrite=False):
+            if isinstance(record, Record) and self._is_newer(change.key, record.requested_at):
+                kept = [part_key(body_id, number) for number, _ in change.parts]
+                self.orphans += [key for key in kept if self._txn.get(key, db=self._index._parts) is None]
+                return
+            in_main = self._remove_record(change.key, but=body_id)
+            self._txn.put(change.key, sealed, db=self._index._records)
         self._records += 1
         self._admit(change.key, charged_bytes(len(sealed)), in_main=in_main)
         for number, part in change.parts:
