@@ -51,13 +51,7 @@ class Gateway:
     """A gateway, wired together. `handle` is the Exchange."""
 
     def __init__(self, region: str, given: dict[str, Any], nats_client: Any, client: Client) -> None:
-        spec = StoreSpec(
-            region=region,
-            endpoint=given["endpoint"],
-            access_key_id=given["access_key_id"],
-            secret_key=given["secret_key"],
-            signing_region=given["signing_region"],
-        )
+        spec = StoreSpec.of_config(region, given)
         store = Store(spec, client, clock=_now)
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = JetStreamLog(nats_client, region)

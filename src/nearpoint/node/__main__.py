@@ -123,14 +123,7 @@ class Node:
     def _stores(self, stores: dict[str, dict[str, Any]], relays: dict[str, int]) -> dict[str, Store]:
         return {
             region: Store(
-                StoreSpec(
-                    region=region,
-                    endpoint=given["endpoint"],
-                    access_key_id=given["access_key_id"],
-                    secret_key=given["secret_key"],
-                    signing_region=given["signing_region"],
-                    kind=given["kind"],
-                ),
+                StoreSpec.of_config(region, given),
                 self.client,
                 clock=_now,
                 connect_to=Origin(host="127.0.0.1", port=relays[region]),

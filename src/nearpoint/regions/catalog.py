@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 Addressing = Literal["path", "virtual"]
@@ -43,6 +43,18 @@ class StoreSpec:
             raise CatalogError(
                 f"region {self.region}: endpoint {self.endpoint!r} is not http[s]://host[:port][/prefix]"
             )
+
+    @classmethod
+    def of_config(cls, region: str, given: Mapping[str, Any]) -> Self:
+        """As a process of a world is told of it in its configuration file."""
+        return cls(
+            region=region,
+            endpoint=given["endpoint"],
+            access_key_id=given["access_key_id"],
+            secret_key=given["secret_key"],
+            signing_region=given["signing_region"],
+            kind=given.get("kind", "s3"),
+        )
 
 
 class Catalog:

@@ -40,13 +40,7 @@ def peers_from(location: str, config: dict[str, Any], client: Client) -> dict[st
     return {
         region: Peer(
             Store(
-                StoreSpec(
-                    region=region,
-                    endpoint=given["endpoint"],
-                    access_key_id=given["access_key_id"],
-                    secret_key=given["secret_key"],
-                    signing_region=given["signing_region"],
-                ),
+                StoreSpec.of_config(region, given),
                 client,
                 clock=_now,
                 connect_to=Origin(host="127.0.0.1", port=relays[region]) if region in relays else None,

@@ -47,14 +47,7 @@ def _now() -> datetime:
 def _stores(config: dict[str, Any], client: Client) -> dict[str, Store]:
     return {
         region: Store(
-            StoreSpec(
-                region=region,
-                endpoint=given["endpoint"],
-                access_key_id=given["access_key_id"],
-                secret_key=given["secret_key"],
-                signing_region=given["signing_region"],
-                kind=given["kind"],
-            ),
+            StoreSpec.of_config(region, given),
             client,
             clock=_now,
         )
