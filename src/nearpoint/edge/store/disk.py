@@ -39,9 +39,9 @@ log = structlog.get_logger("nearpoint.edge")
 
 CAPACITY_BYTES_MIN = 1 << 20
 INLINE_BYTES_MAX = BLOB_BYTES_MIN - 1
-BATCH = 512  # changes in one transaction
+BATCH = 128  # changes in one transaction
 WAITING_MAX = 4_096  # changes that wait; what comes then is not kept
-_GATHER_S = 0.02  # for more to come before a transaction: its own cost is that of many changes
+_GATHER_S = 0.002  # for more to come before a transaction
 _ORPHAN_AGE_S = 60.0
 
 
