@@ -65,7 +65,7 @@ class Report:
         """Take down one check and show it."""
         self.checks.append({"name": name, "right": right, "seen": seen})
         mark = "[green]right[/]" if right else "[red]WRONG[/]"
-        notes.print(f"         {mark}  {name:<42}", end=" ", soft_wrap=True)
+        notes.print(f"         {mark}  {name:<35}", end=" ", soft_wrap=True)
         notes.print(seen, style="dim" if right else "bold", markup=False, soft_wrap=True)
 
     def step(self, text: str) -> None:
@@ -253,7 +253,7 @@ def _deploy(here: Place, names: _Names, report: Report) -> dict[str, str]:
     )
     stack = cloudformation.describe_stacks(StackName=names.stack)["Stacks"][0]
     outputs = {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
-    report.check("stack", stack["StackStatus"] == "CREATE_COMPLETE", f"{stack['StackStatus']}, {outputs['Url']}")
+    report.check("stack", stack["StackStatus"] == "CREATE_COMPLETE", stack["StackStatus"])
     for region, bucket in names.data.items():
         body = f"hello from s3 bucket {bucket}\n".encode()
         here.aws("s3", region).put_object(Bucket=bucket, Key="index.html", Body=body, ContentType="text/html")
@@ -264,8 +264,9 @@ def _is_from(answer: Answer, bucket: str) -> bool:
     return answer.status == 200 and answer.body == f"hello from s3 bucket {bucket}"
 
 
-def _seen(answer: Answer) -> str:
-    return f"{answer.status} in {answer.first_byte_ms:.0f} ms: {answer.body[:60]}"
+def _check(report: Report, name: str, answer: Answer, right: bool) -> None:
+    seen = f"{answer.status} in {answer.first_byte_ms:.0f} ms"
+    report.check(name, right, seen if right else f"{seen}: {answer.body[:60]}")
 
 
 def _ask_from_everywhere(client: WorldClient, names: _Names, url: str, report: Report) -> None:
@@ -277,7 +278,7 @@ def _ask_from_everywhere(client: WorldClient, names: _Names, url: str, report: R
         report.answers.append(answer)
         nearest = min(MEMBERS, key=lambda region: rtt_ms(PLACES[location], PLACES[region]))
         right = _is_from(answer, names.data[nearest]) and answer.region == nearest
-        report.check(f"{location} is answered by {nearest}", right, _seen(answer))
+        _check(report, f"{location}: {nearest} answers", answer, right)
 
 
 def _turn_dials(client: WorldClient, here: Place, names: _Names, outputs: dict[str, str], report: Report) -> None:
@@ -296,11 +297,11 @@ def _turn_dials(client: WorldClient, here: Place, names: _Names, outputs: dict[s
     dial(0)
     for place in places:
         answer = place.ask(outputs["Url"])
-        report.check(f"{place.name} is answered by {second}", _is_from(answer, names.data[second]), _seen(answer))
+        _check(report, f"{place.name}: {second} answers", answer, _is_from(answer, names.data[second]))
     dial(100)
     for place, region in zip(places, MEMBERS, strict=True):
         answer = place.ask(outputs["Url"])
-        report.check(f"{place.name} is answered by {region} again", _is_from(answer, names.data[region]), _seen(answer))
+        _check(report, f"{place.name}: {region} answers again", answer, _is_from(answer, names.data[region]))
 
 
 def _outage(client: WorldClient, here: Place, names: _Names, url: str, report: Report) -> None:
@@ -316,15 +317,15 @@ def _outage(client: WorldClient, here: Place, names: _Names, url: str, report: R
         client.ask("DELETE", f"/faults/{first}")
     failed = [answer for answer in answers if answer.status != 200]
     slowest_ms = max(answer.first_byte_ms for answer in answers)
-    seen = f"{len(answers)} requests, {len(failed)} failed, the slowest took {slowest_ms:.0f} ms"
+    seen = f"{len(failed)} of {len(answers)} failed, slowest {slowest_ms:.0f} ms"
     report.check("no request fails", not failed, seen)
-    report.check(f"{second} answers", _is_from(answers[-1], names.data[second]), _seen(answers[-1]))
+    _check(report, f"{second} answers", answers[-1], _is_from(answers[-1], names.data[second]))
     until = time.monotonic() + RETURN_TIMEOUT_S
     answer = here.ask(url)
     while not _is_from(answer, names.data[first]) and time.monotonic() < until:
         time.sleep(0.2)
         answer = here.ask(url)
-    report.check(f"{first} answers again after it healed", _is_from(answer, names.data[first]), _seen(answer))
+    _check(report, f"{first}, healed, answers again", answer, _is_from(answer, names.data[first]))
 
 
 def _use_as_bucket(here: Place, arn: str, report: Report) -> None:
@@ -333,11 +334,13 @@ def _use_as_bucket(here: Place, arn: str, report: Report) -> None:
     body = secrets.token_bytes(100_000)
     s3.put_object(Bucket=arn, Key="demo/object", Body=body, Metadata={"made-by": "demo"})
     got = s3.get_object(Bucket=arn, Key="demo/object")
-    report.check("put, then get", got["Body"].read() == body, f"{len(body)} bytes, {got['ETag']}")
+    same = got["Body"].read() == body
+    report.check("put, then get", same, f"{len(body)} bytes, {'the same' if same else 'not the same'}")
     listed = [each["Key"] for each in s3.list_objects_v2(Bucket=arn, Prefix="demo/").get("Contents", [])]
     report.check("list", listed == ["demo/object"], ", ".join(listed) or "nothing")
     head = s3.head_object(Bucket=arn, Key="demo/object")
-    report.check("head", head["Metadata"] == {"made-by": "demo"}, f"{head['ContentLength']} bytes, {head['Metadata']}")
+    metadata = ", ".join(f"{name}={value}" for name, value in head["Metadata"].items())
+    report.check("head", head["Metadata"] == {"made-by": "demo"}, f"{head['ContentLength']} bytes, {metadata}")
     s3.delete_object(Bucket=arn, Key="demo/object")
     left = s3.list_objects_v2(Bucket=arn, Prefix="demo/").get("KeyCount")
     report.check("delete", left == 0, f"{left} left")
@@ -360,4 +363,4 @@ def _clean_up(here: Place, names: _Names, report: Report) -> None:
             continue
     left = [bucket["Name"] for bucket in here.aws("s3", "us-east-1").list_buckets()["Buckets"]]
     gone = not {names.code, *names.data.values()} & set(left)
-    report.check("nothing is left", gone, "the stack and its buckets are gone" if gone else ", ".join(left))
+    report.check("nothing is left", gone, "stack and buckets are gone" if gone else ", ".join(left))

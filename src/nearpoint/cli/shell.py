@@ -81,7 +81,7 @@ def shell(*, data: Path, location: str, command: list[str]) -> int:
     if not command:
         program = os.environ.get("SHELL") or shutil.which("bash") or "/bin/sh"
         notes.print(
-            f"You stand in {place.city} ({place.name}): [dim]aws, boto3 and curl work as they are, `exit` leaves.[/]",
+            f"You stand in {place.city} ({place.name}): [dim]aws, boto3 and curl work here, `exit` leaves.[/]",
             soft_wrap=True,
         )
         command = [program]

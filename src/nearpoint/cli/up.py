@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from nearpoint.world.layout import (
 )
 
 STOP_TIMEOUT_S = 30.0
+LINE_COLUMNS = 80  # what a command is for is left out where its line would not fit
 STORE_FORM = "--store takes REGION=http://ACCESS_KEY_ID:SECRET_KEY@HOST:PORT, special characters as %XX."
 
 
@@ -115,14 +117,22 @@ def banner(layout: Layout, world: World, seconds: float) -> None:
     for line in limit_lines(WorldClient(layout.data).ask("GET", "/status")["store_limits"]) if own else ():
         notes.print(f"  [yellow]{line}[/]", soft_wrap=True)
     notes.print("Next:")
-    _next("shell us-east-1", layout, "aws, curl and boto3 as if you stood there")
+    _next("shell us-east-1", layout, "aws, curl, boto3 as if you stood there")
     _next("demo", layout, "the whole walk-through by itself")
 
 
 def _next(command: str, layout: Layout, what: str) -> None:
     """A command to go on with, as it has to be typed here."""
     data = "" if layout.data == Path.cwd() / ".nearpoint" else f" --data {shlex.quote(str(layout.data))}"
-    notes.print(f"  nearpoint {command}{data}".ljust(40 + len(data)) + what, soft_wrap=True, markup=False)
+    typed = f"{_program()} {command}{data}"
+    line = f"  {typed:<26} {what}"
+    notes.print(line if len(line) <= LINE_COLUMNS else f"  {typed}", soft_wrap=True, markup=False)
+
+
+def _program() -> str:
+    """How the user called us: the bare name where the PATH has it, else the way to it, as from a checkout's `.venv`."""
+    called = sys.argv[0]
+    return called if Path(called).name == "nearpoint" and shutil.which("nearpoint") is None else "nearpoint"
 
 
 def up(
