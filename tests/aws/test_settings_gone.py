@@ -130,7 +130,7 @@ def test_copies_and_alarms_go_with_their_outputs(clients: Clients, application: 
     assert not any(is_replicated(clients, each) for each in data)
     assert watched() == []
     known = record.read(clients, "app")
-    assert known == Record(stack="app", data=data, tags={"First": (), "Second": ()})
+    assert known == Record(stack="app", account="123456789012", data=data, tags={"First": (), "Second": ()})
     rule = rules([data[0]])
     clients.client("s3", "eu-west-1").put_bucket_replication(
         Bucket=data[1].name, ReplicationConfiguration={"Role": ROLE[ROLE_OUTPUT], "Rules": rule}

@@ -37,6 +37,7 @@ class Reader:
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "NEARPOINT_DATA": str(folder / "one"),
             "AWS_CONFIG_FILE": str(folder / "config"),
+            "XDG_STATE_HOME": str(folder / "state"),
         }
 
     def types(self, command: str, *, at: str | None = None) -> str:
@@ -85,10 +86,12 @@ def test_to_aws(tmp_path: Path) -> None:
         assert "would make the bucket hello-123456789012-eu-west-1" in reader.types(plan, at="us-east-1")
         done = reader.types(deploy, at="us-east-1")
         assert "As arn:aws:iam::123456789012:root, this makes on AWS:" in done
+        assert [each.name for each in (tmp_path / "state" / "nearpoint" / "aws").iterdir()] == ["hello.123456789012"]
         assert "Carry out these changes?" in done
         seen = reader.types(verify, at="us-east-1")
         assert "here gets a bucket's marker" in " ".join(seen.split())
         assert "not tried: it was not asked for" in " ".join(seen.split())
         assert "this removes for good" in reader.types(delete, at="us-east-1")
+        assert list((tmp_path / "state" / "nearpoint" / "aws").iterdir()) == []
     finally:
         reader.types("nearpoint down")

@@ -9,6 +9,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from nearpoint.aws import accounts
+from nearpoint.aws.accounts import Accounts
 from nearpoint.aws.errors import DeployError
 from nearpoint.aws.explain import explained
 
@@ -29,13 +31,15 @@ class Identity:
 class Clients:
     """boto3 clients by service and region, each made once.
 
-    `proxy_url` and `ca_bundle` lead into a local world; None for AWS.
+    `proxy_url` and `ca_bundle` lead into a local world; None for AWS. `accounts`: those that stacks were deployed into
+    from here.
     """
 
     target: Target
     session: boto3.Session
     proxy_url: str | None = None
     ca_bundle: str | None = None
+    accounts: Accounts = field(default_factory=lambda: Accounts(None))
     _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
     _identity: Identity | None = None
 
@@ -68,6 +72,25 @@ class Clients:
             self._identity = Identity(account_id=answer["Account"], arn=answer["Arn"])
         return self._identity
 
+    def check_account(self, wanted: str | None, stack: str | None = None) -> None:
+        """Raises DeployError, `refused`, where the credentials are not those of the account `wanted`; or, where none
+        is named, not of an account that the stack was deployed into from here."""
+        found = self.identity()
+        if wanted is not None and wanted != found.account_id:
+            raise DeployError(
+                f"--account says {wanted}, and these credentials are of account {found.account_id} ({found.arn}). "
+                "Nothing was done. Name the profile that is meant with --profile.",
+                refused=True,
+            )
+        known = self.accounts.of(stack) if wanted is None and stack is not None else []
+        if known and found.account_id not in known:
+            raise DeployError(
+                f"The stack {stack} was deployed from here into account {' and '.join(known)}, and these credentials "
+                f"are of account {found.account_id} ({found.arn}). Nothing was done. Name the profile that is meant "
+                f"with --profile; or, if it is this account, say --account {found.account_id}.",
+                refused=True,
+            )
+
     @property
     def poll_s(self) -> float:
         """How often to look while waiting."""
@@ -78,7 +101,7 @@ def aws_clients(profile: str | None) -> Clients:
     """Of AWS, with the profile's credentials or the environment's. Raises DeployError for a profile that is not
     there."""
     try:
-        return Clients(target="aws", session=boto3.Session(profile_name=profile))
+        return Clients(target="aws", session=boto3.Session(profile_name=profile), accounts=accounts.of_this_user())
     except BotoCoreError as error:
         raise explained(error) from error
 

@@ -66,6 +66,7 @@ def delete(
     home = record.home_bucket(clients, name)
     if known is None and found is None and buckets.look(clients, home, name) != "ours":
         reporter.step(f"there is no deployment {name} in account {clients.identity().account_id}")
+        clients.accounts.forget(name, clients.identity().account_id)
         return Deleted(stack=name, removed=(), left=(), kept=())
     # A stack under review holds nothing, nor does it have its tags yet.
     if (
@@ -103,6 +104,7 @@ def delete(
     if buckets.look(clients, home, name) in _REMOVABLE:
         _remove_bucket(clients, home, reporter)
         removed.append(f"bucket {home.name}")
+    clients.accounts.forget(name, clients.identity().account_id)
     return Deleted(stack=name, removed=tuple(removed), left=(), kept=tuple(kept))
 
 

@@ -115,7 +115,7 @@ def deploy(clients: Clients, request: Request, reporter: Reporter) -> Deployed:
         settings=settings,
         packages=tuple(built),
         to_make=tuple(to_make),
-        before=known or Record(stack=request.stack),
+        before=msgspec.structs.replace(known or Record(stack=request.stack), account=identity.account_id),
         reporter=reporter,
     )
     if request.plan_only:
@@ -164,6 +164,7 @@ class _Work:
     def carry_out(self) -> Deployed:
         """Buckets, packages, stack, replication, alarms."""
         application = self.request.application
+        self.clients.accounts.add(self.request.stack, self.clients.identity().account_id)
         if self.home in self.to_make:
             self._ensure(self.home, {})
         tags = {each.parameter: tuple(self.settings.get(each.parameter, {}).get(TAGS, ())) for each in self.data}

@@ -28,11 +28,13 @@ class DataBucket(Struct, frozen=True, kw_only=True):
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """A deployment; `data` in the order of its regions. `alarms`: whether there are some outside the stack;
-    `replicated`: whether deploy has put rules on the buckets; `tags`: the template's tag keys, by bucket parameter."""
+    """A deployment; `data` in the order of its regions. `account`: whose it is, empty in older ones; `alarms`: whether
+    there are some outside the stack; `replicated`: whether deploy has put rules on the buckets; `tags`: the template's
+    tag keys, by bucket parameter."""
 
     version: int = 1
     stack: str
+    account: str = ""
     data: tuple[DataBucket, ...] = ()
     alarms: bool = False
     replicated: bool = False
@@ -62,6 +64,13 @@ def read(clients: Clients, stack: str) -> Record | None:
         raise DeployError(f"s3://{bucket.name}/{KEY} is no record of a deployment: {error}.") from None
     if record.version != 1:
         raise DeployError(f"s3://{bucket.name}/{KEY} was written by a newer Nearpoint (version {record.version}).")
+    account_id = clients.identity().account_id
+    if record.account not in ("", account_id):
+        raise DeployError(
+            f"The deployment {stack} is of account {record.account}, as s3://{bucket.name}/{KEY} says, and these "
+            f"credentials are of account {account_id}. Name a profile of {record.account} with --profile.",
+            refused=True,
+        )
     return record
 
 

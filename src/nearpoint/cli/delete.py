@@ -7,7 +7,7 @@ from pathlib import Path
 from nearpoint.aws.delete import delete
 from nearpoint.cli.console import Exit, notes, print_json
 from nearpoint.cli.progress import Progress
-from nearpoint.cli.target import clients_of, interruptible, sentences
+from nearpoint.cli.target import check_account, clients_of, interruptible, sentences
 
 
 def command(
@@ -15,6 +15,7 @@ def command(
     stack: str,
     target: str,
     profile: str | None,
+    account: str | None,
     keep_buckets: bool,
     wait: bool,
     yes: bool,
@@ -25,6 +26,7 @@ def command(
     progress = Progress(yes=yes)
     with sentences():
         clients = clients_of(target, data=data, profile=profile)
+        check_account(clients, account, stack)
         advice = "What was begun goes on by itself; the same command again goes on from here."
         with interruptible(advice), progress.live():
             done = delete(clients, stack, progress, keep_buckets=keep_buckets, wait=wait)

@@ -9,7 +9,7 @@ from nearpoint.aws.application import load
 from nearpoint.aws.deploy import Deployed, Request, deploy
 from nearpoint.cli.console import CommandError, Exit, print_json, results
 from nearpoint.cli.progress import Progress
-from nearpoint.cli.target import clients_of, interruptible, sentences
+from nearpoint.cli.target import check_account, clients_of, interruptible, sentences
 
 STACK_NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")
 
@@ -21,6 +21,7 @@ def command(
     stack: str | None,
     target: str,
     profile: str | None,
+    account: str | None,
     parameters: list[str],
     plan: bool,
     yes: bool,
@@ -49,7 +50,9 @@ def command(
             f"`nearpoint delete --stack {request.stack}` removes what is there."
         )
         with interruptible(advice), progress.live():
-            done = deploy(clients_of(target, data=data, profile=profile), request, progress)
+            clients = clients_of(target, data=data, profile=profile)
+            check_account(clients, account, request.stack)
+            done = deploy(clients, request, progress)
     if as_json:
         print_json(done.as_json)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from nearpoint.cli.console import CommandError, Exit
 from nearpoint.cli.world_client import WorldClient
 
 TARGETS = ("local", "aws")
+ACCOUNT_ID = re.compile(r"[0-9]{12}")
 
 
 def clients_at(client: WorldClient, location: str) -> Clients:
@@ -36,6 +38,17 @@ def clients_of(target: str, *, data: Path, profile: str | None) -> Clients:
     client = WorldClient(data)
     place = HOME_REGION if HOME_REGION in client.world.regions else client.world.regions[0]
     return clients_at(client, place)
+
+
+def check_account(clients: Clients, account: str | None, stack: str | None = None) -> None:
+    """Before a command does anything on AWS: whether it is the account that is meant. Raises CommandError,
+    DeployError."""
+    if account is not None and clients.target == "local":
+        raise CommandError("--account is for --target aws; the local world has an account of its own.", Exit.USAGE)
+    if account is not None and not ACCOUNT_ID.fullmatch(account):
+        raise CommandError(f"--account takes the 12 digits of an account's number, not {account!r}.", Exit.USAGE)
+    if clients.target == "aws":
+        clients.check_account(account, stack)
 
 
 @contextmanager

@@ -12,6 +12,10 @@ from nearpoint.cli.words import DATA, TEMPLATES, Data, Json, examples
 commands = typer.Typer(rich_markup_mode="rich")
 Target = Annotated[str, typer.Option(help="local, the world of --data; or aws.")]
 Profile = Annotated[str | None, typer.Option(help="The AWS profile, with --target aws.", metavar="NAME")]
+Account = Annotated[
+    str | None,
+    typer.Option(help="Refuse unless the credentials are of this account, with --target aws.", metavar="ID"),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
 Stack = Annotated[str, typer.Option("--stack", help="The stack's name.")]
 
@@ -55,6 +59,7 @@ def deploy(
     stack: Annotated[str | None, typer.Option(help="The stack's name; by default the folder's.")] = None,
     target: Target = "local",
     profile: Profile = None,
+    account: Account = None,
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", metavar="KEY=VALUE", help="A parameter of the template.")
     ] = None,
@@ -67,8 +72,8 @@ def deploy(
     from nearpoint.cli import deploy as module
 
     module.command(
-        template=template, regions=regions, stack=stack, target=target, profile=profile, parameters=parameter or [],
-        plan=plan, yes=yes, data=data, as_json=as_json,
+        template=template, regions=regions, stack=stack, target=target, profile=profile, account=account,
+        parameters=parameter or [], plan=plan, yes=yes, data=data, as_json=as_json,
     )  # fmt: skip
 
 
@@ -83,6 +88,7 @@ def verify(
     stack: Stack,
     target: Target = "local",
     profile: Profile = None,
+    account: Account = None,
     failover: Annotated[
         bool | None,
         typer.Option(
@@ -97,8 +103,10 @@ def verify(
     from nearpoint.cli import verify as module
 
     raise typer.Exit(
-        module.command(stack=stack, target=target, profile=profile, failover=failover, data=data, as_json=as_json)
-    )
+        module.command(
+            stack=stack, target=target, profile=profile, account=account, failover=failover, data=data, as_json=as_json
+        )
+    )  # fmt: skip
 
 
 @commands.command(
@@ -112,6 +120,7 @@ def delete(
     stack: Stack,
     target: Target = "local",
     profile: Profile = None,
+    account: Account = None,
     keep_buckets: Annotated[bool, typer.Option("--keep-buckets", help="Leave the data buckets as they are.")] = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="Stay until CloudFront has removed the functions from its edges: hours.")
@@ -125,8 +134,8 @@ def delete(
 
     raise typer.Exit(
         module.command(
-            stack=stack, target=target, profile=profile, keep_buckets=keep_buckets, wait=wait, yes=yes, data=data,
-            as_json=as_json,
+            stack=stack, target=target, profile=profile, account=account, keep_buckets=keep_buckets, wait=wait,
+            yes=yes, data=data, as_json=as_json,
         )
     )  # fmt: skip
 

@@ -8,16 +8,26 @@ from nearpoint.aws.verify import verify
 from nearpoint.aws.viewer import Viewer
 from nearpoint.cli.console import Exit, print_json, results, table
 from nearpoint.cli.progress import Progress
-from nearpoint.cli.target import clients_of, interruptible, sentences
+from nearpoint.cli.target import check_account, clients_of, interruptible, sentences
 from nearpoint.cli.world_client import WorldClient
 
 _COLOURS = {"right": "green", "wrong": "red", "unknown": "yellow"}
 
 
-def command(*, stack: str, target: str, profile: str | None, failover: bool | None, data: Path, as_json: bool) -> Exit:
+def command(
+    *,
+    stack: str,
+    target: str,
+    profile: str | None,
+    account: str | None,
+    failover: bool | None,
+    data: Path,
+    as_json: bool,
+) -> Exit:
     """Look and report. FAILED where something was wrong."""
     with sentences():
         clients = clients_of(target, data=data, profile=profile)
+        check_account(clients, account, stack)
         viewers = [Viewer("here")] if target == "aws" else _viewers(data)
         turn = target == "local" if failover is None else failover
         with interruptible("Its markers are taken away and the dials are as they were; run it again at any time."):
