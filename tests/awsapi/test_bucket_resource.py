@@ -149,6 +149,16 @@ async def test_a_new_bucket_is_closed_to_the_public(world: Any, call: Any) -> No
     assert error.value.response["Error"]["Code"] == "AccessControlListNotSupported"
 
 
+async def test_a_bucket_is_made_as_it_is_asked_for(world: Any, call: Any) -> None:
+    s3 = world.client("s3")
+    await call(s3.create_bucket, Bucket="held", ObjectLockEnabledForBucket=True, ObjectOwnership="ObjectWriter")
+    await call(s3.put_object, Bucket="held", Key="k", Body=b"", ACL="bucket-owner-read")
+    await call(s3.put_object_legal_hold, Bucket="held", Key="k", LegalHold={"Status": "ON"})
+    with pytest.raises(ClientError) as error:
+        await call(s3.create_bucket, Bucket="open", ObjectOwnership="ObjectWriter", ACL="public-read")
+    assert error.value.response["Error"]["Code"] == "InvalidBucketAclWithBlockPublicAccessError"
+
+
 async def test_a_public_policy_needs_a_bucket_that_is_opened_for_it(cloudformation: Any, call: Any) -> None:
     allow = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": {"Fn::Sub": "${Data.Arn}/*"}}
     policy = {"Bucket": {"Ref": "Data"}, "PolicyDocument": {"Version": "2012-10-17", "Statement": [allow]}}

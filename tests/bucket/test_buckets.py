@@ -201,3 +201,15 @@ def test_replication_needs_versions(s3: Any, bucket: str, refused: Any) -> None:
 def test_what_is_not_implemented_says_so(s3: Any, bucket: str, refused: Any) -> None:
     assert refused(s3.list_bucket_metrics_configurations, Bucket=bucket) == ("NotImplemented", 501)
     assert refused(s3.get_object_torrent, Bucket=bucket, Key="k") == ("NotImplemented", 501)
+
+
+def test_lifecycle_rules_have_names_of_their_own(s3: Any, bucket: str, refused: Any) -> None:
+    def rules(*names: str | None) -> dict[str, Any]:
+        rule = {"Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}
+        return {"Rules": [rule | ({} if name is None else {"ID": name}) for name in names]}
+
+    put = s3.put_bucket_lifecycle_configuration
+    assert refused(put, Bucket=bucket, LifecycleConfiguration=rules("a", "b", "a")) == ("InvalidArgument", 400)
+    assert refused(put, Bucket=bucket, LifecycleConfiguration=rules("a" * 256)) == ("InvalidArgument", 400)
+    put(Bucket=bucket, LifecycleConfiguration=rules("a", "b", None, None))
+    assert len(s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]) == 4

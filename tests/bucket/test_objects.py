@@ -281,30 +281,6 @@ def test_attributes(s3: Any, bucket: str) -> None:
     assert "ObjectParts" not in got
 
 
-def test_access_control_lists_are_those_of_an_enforced_bucket(s3: Any, bucket: str, refused: Any) -> None:
-    s3.put_object(Bucket=bucket, Key="k", Body=b"")
-    assert s3.get_object_acl(Bucket=bucket, Key="k")["Grants"][0]["Permission"] == "FULL_CONTROL"
-    assert s3.get_bucket_acl(Bucket=bucket)["Grants"][0]["Permission"] == "FULL_CONTROL"
-    refusal = ("AccessControlListNotSupported", 400)
-    assert refused(s3.put_object_acl, Bucket=bucket, Key="k", ACL="public-read") == refusal
-    assert refused(s3.put_object, Bucket=bucket, Key="k", Body=b"", ACL="public-read") == refusal
-    s3.put_object(Bucket=bucket, Key="k", Body=b"", ACL="bucket-owner-full-control")
-
-
-def test_locks_protect_versions(s3: Any, versioned: str, refused: Any) -> None:
-    version = s3.put_object(Bucket=versioned, Key="k", Body=b"x")["VersionId"]
-    s3.put_object_legal_hold(Bucket=versioned, Key="k", LegalHold={"Status": "ON"})
-    assert s3.get_object_legal_hold(Bucket=versioned, Key="k")["LegalHold"]["Status"] == "ON"
-    assert s3.head_object(Bucket=versioned, Key="k")["ObjectLockLegalHoldStatus"] == "ON"
-    assert refused(s3.delete_object, Bucket=versioned, Key="k", VersionId=version) == ("AccessDenied", 403)
-    s3.put_object_legal_hold(Bucket=versioned, Key="k", LegalHold={"Status": "OFF"})
-    retention = {"Mode": "GOVERNANCE", "RetainUntilDate": "2099-01-01T00:00:00Z"}
-    s3.put_object_retention(Bucket=versioned, Key="k", Retention=retention)
-    assert s3.get_object_retention(Bucket=versioned, Key="k")["Retention"]["Mode"] == "GOVERNANCE"
-    assert refused(s3.delete_object, Bucket=versioned, Key="k", VersionId=version) == ("AccessDenied", 403)
-    s3.delete_object(Bucket=versioned, Key="k", VersionId=version, BypassGovernanceRetention=True)
-
-
 def test_a_request_with_the_wrong_expected_owner_is_denied(s3: Any, bucket: str, refused: Any) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=b"", ExpectedBucketOwner="123456789012")
     assert refused(s3.get_object, Bucket=bucket, Key="k", ExpectedBucketOwner="210987654321") == ("AccessDenied", 403)

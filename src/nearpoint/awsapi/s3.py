@@ -35,7 +35,7 @@ from nearpoint.stack.services.bucket_replication import check_destinations
 from nearpoint.stack.services.buckets import Buckets
 from nearpoint.state.resources import Bucket, StoreLimits
 from nearpoint.state.sessions import Identity
-from nearpoint.wire.message import Request, Response, read_all
+from nearpoint.wire.message import Headers, Request, Response, read_all
 
 CONFIGURATION_BYTES_MAX = 64 * 1024
 DELETE_BYTES_MAX = 2 * 1024 * 1024  # 1,000 keys of 1,024 bytes, escaped
@@ -43,6 +43,8 @@ _ACCESS = frozenset({"PutBucketPolicy", "DeleteBucketPolicy", "PutPublicAccessBl
 _POLICY = frozenset({"GetBucketPolicy", "PutBucketPolicy", "DeleteBucketPolicy"})
 LIST_BUCKETS_MAX = 10_000
 # A store of the user's own may do more, or less, after these.
+# What CreateBucket says of the bucket beside its region: the store knows what it can do of it.
+_OF_CREATION = ("x-amz-acl", "x-amz-bucket-object-lock-enabled", "x-amz-grant-", "x-amz-object-ownership")
 _CHANGES_WHAT_STORES_DO = frozenset({"PutBucketVersioning", "PutBucketOwnershipControls", "PutObjectLockConfiguration"})
 
 
@@ -239,7 +241,10 @@ class S3:
         if not is_bucket_name(name):
             raise AwsError("InvalidBucketName", extra={"BucketName": name})
         region = self._wanted_region(call, params)
-        if not await self._buckets.create(name, region) and region != GLOBAL_REGION:
+        said = Headers(
+            (field, value) for field, value in call.request.headers if field.lower().startswith(_OF_CREATION)
+        )
+        if not await self._buckets.create(name, region, said) and region != GLOBAL_REGION:
             # us-east-1 alone answers 200 to the owner (S3 API Reference, CreateBucket).
             raise AwsError("BucketAlreadyOwnedByYou", extra={"BucketName": name})
         return self._result(call, {"Location": f"/{name}" if region == GLOBAL_REGION else _url(name)})
@@ -286,7 +291,7 @@ class S3:
         return response
 
     async def _refuse_public(self, call: S3Call, bucket: Bucket, payload: Payload) -> None:
-        """Block Public Access in front of a store that knows nothing of it. The embedded one has no ACLs at all."""
+        """Block Public Access in front of a store that knows nothing of it, as the embedded one does."""
         blocks = bucket.public_access_block.get
         refuse_public_acl(call.request, lambda setting: bool(blocks(setting)))
         if call.operation.name in ("PutBucketAcl", "PutObjectAcl"):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from nearpoint.awsproto import AwsError
-from nearpoint.bucket import rows
+from nearpoint.bucket import acl, rows
 from nearpoint.bucket.calls import Call, Result
 from nearpoint.bucket.multipart import drop_upload
 from nearpoint.bucket.names import is_bucket_name
 from nearpoint.bucket.schema import fetch_all, fetch_one
-from nearpoint.bucket.settings import NEW_BUCKET, write_setting
+from nearpoint.bucket.settings import BUCKET_ACL, NEW_BUCKET, check_ownership, is_enforced, read_setting, write_setting
 from nearpoint.bucket.store import Store
 from nearpoint.bucket.writer import Transaction
 from nearpoint.wire.message import Headers, Response
@@ -30,13 +30,26 @@ class Buckets:
         if not is_bucket_name(name):
             raise AwsError("InvalidBucketName", extra={"BucketName": name})
         self._check_location(call.params.get("CreateBucketConfiguration", {}))
-        acl = call.headers.get("x-amz-acl")
-        if acl is not None and acl != "private":
-            raise AwsError(
-                "InvalidBucketAclWithObjectOwnership",
-                "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
-                status=400,
-            )
+        settings: dict[str, Any] = dict(NEW_BUCKET)
+        ownership = call.params.get("ObjectOwnership")
+        if ownership is not None:
+            settings["BucketOwnershipControls"] = {"Rules": [{"ObjectOwnership": ownership}]}
+            check_ownership(settings["BucketOwnershipControls"])
+        grants = acl.of_headers(call.headers, store.owner, of_bucket=True)
+        if grants is not None and grants != acl.private(store.owner):
+            if is_enforced(settings["BucketOwnershipControls"]):
+                raise AwsError(
+                    "InvalidBucketAclWithObjectOwnership",
+                    "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+                    status=400,
+                )
+            if acl.is_public(grants):  # public access is blocked in every new bucket
+                raise AwsError(
+                    "InvalidBucketAclWithBlockPublicAccessError",
+                    "Bucket cannot have public ACLs set with BlockPublicAccess enabled",
+                    status=400,
+                )
+            settings[BUCKET_ACL] = grants
         locked = call.params.get("ObjectLockEnabledForBucket") is True
         tags = call.params.get("CreateBucketConfiguration", {}).get("Tags")
 
@@ -50,7 +63,7 @@ class Buckets:
                 (name, tx.now_us, rows.ENABLED if locked else ""),
             )
             bucket_id = tx.db.last_insert_rowid()
-            for kind, value in NEW_BUCKET.items():
+            for kind, value in settings.items():
                 write_setting(tx, bucket_id, kind, value)
             if locked:
                 write_setting(tx, bucket_id, "ObjectLockConfiguration", {"ObjectLockEnabled": "Enabled"})
@@ -150,6 +163,12 @@ class Buckets:
                 raise AwsError(
                     "InvalidBucketState",
                     "A replication configuration is present on this bucket, so the versioning state cannot be changed.",
+                )
+            if asked == rows.SUSPENDED and read_setting(tx.db, bucket.id, "ObjectLockConfiguration"):
+                raise AwsError(
+                    "InvalidBucketState",
+                    "An Object Lock configuration is present on this bucket, so the versioning state cannot be "
+                    "changed.",
                 )
             tx.db.execute("UPDATE bucket SET versioning = ? WHERE id = ?", (asked, bucket.id))
 

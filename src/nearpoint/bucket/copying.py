@@ -14,16 +14,17 @@ from urllib.parse import unquote_to_bytes
 
 from nearpoint.awsproto import AwsError
 from nearpoint.bucket import checksums, rows
+from nearpoint.bucket.admission import describe
 from nearpoint.bucket.calls import Call, Result, conditions_of, legal_key, write_conditions
 from nearpoint.bucket.checksums import Checksum
 from nearpoint.bucket.conditions import Met, decide_read
 from nearpoint.bucket.disk import Disk, write_all
 from nearpoint.bucket.intake import BODY_BYTES_MAX, INLINE_BYTES_MAX, Received
-from nearpoint.bucket.metadata import Description, kept_head, read_description, refuse_unsupported
+from nearpoint.bucket.metadata import Description, kept_head, refuse_unsupported
 from nearpoint.bucket.objects import place_object
 from nearpoint.bucket.reading import cut, find_object
 from nearpoint.bucket.rows import NewObject, Piece, Stored
-from nearpoint.bucket.store import Store
+from nearpoint.bucket.store import Store, now_us
 from nearpoint.bucket.writer import unavailable
 
 _BLOCK_BYTES = 1024 * 1024
@@ -163,7 +164,8 @@ class Copying:
         bucket = rows.find_bucket(store.db, bucket_name)
         source = find_source(store, call)
         stored = source.stored
-        description = _describe(call, stored)
+        asked = describe(store.db, bucket, call.headers, store.owner, now_us())
+        description = _describe(call, stored, asked)
         algorithm = call.headers.get("x-amz-checksum-algorithm")
         if algorithm is not None:
             algorithm = checksums.check_algorithm(algorithm.upper())
@@ -233,9 +235,8 @@ class Copying:
             store.pool.submit(store.disk.remove, store.disk.release((number,)))
 
 
-def _describe(call: Call, stored: Stored) -> Description:
+def _describe(call: Call, stored: Stored, asked: Description) -> Description:
     """The description of a copy: the source's, or the request's where its directives say REPLACE."""
-    asked = read_description(call.headers)
     for field in ("x-amz-metadata-directive", "x-amz-tagging-directive"):
         if call.headers.get(field) not in (None, "COPY", "REPLACE"):
             raise AwsError(

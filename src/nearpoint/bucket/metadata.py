@@ -1,4 +1,4 @@
-"""What a write says about an object: the header it will be served with, its storage class, tags and lock.
+"""What a write says about an object: the header it will be served with, its storage class and tags.
 
 The header is kept as it goes out, so reading an object assembles nothing.
 """
@@ -46,7 +46,8 @@ Tags = list[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """All that a write says about an object besides its content. `head` is header lines as on the wire."""
+    """All that a write says about an object besides its content. `head` is header lines as on the wire; `extras` are
+    its legal hold, its retention and the grants of its ACL, where it has them."""
 
     head: bytes
     storage_class: str
@@ -56,7 +57,8 @@ class Description:
 
 
 def read_description(headers: Headers) -> Description:
-    """The description in the header of PutObject, CreateMultipartUpload or CopyObject. Raises AwsError."""
+    """The description in the header of PutObject, CreateMultipartUpload or CopyObject, without what depends on the
+    bucket (`admission`). Raises AwsError."""
     refuse_unsupported(headers)
     lines = [("Content-Type", headers.get("content-type") or "binary/octet-stream")]
     for name in _CONTENT_FIELDS:
@@ -87,16 +89,13 @@ def read_description(headers: Headers) -> Description:
         head=pack(lines),
         storage_class=storage_class,
         tags=[] if tagging is None else check_tags(parse_qsl(tagging, keep_blank_values=True)),
-        extras=_lock(headers),
+        extras={},
         encryption=encryption[0][1],
     )
 
 
 def refuse_unsupported(headers: Headers) -> None:
-    """Raises AwsError for what the header asks and a bucket without ACLs and customer keys cannot give."""
-    acl = headers.get("x-amz-acl")
-    if (acl is not None and acl != "bucket-owner-full-control") or "x-amz-grant-full-control" in headers:
-        raise AwsError("AccessControlListNotSupported", "The bucket does not allow ACLs")
+    """Raises AwsError for what the header asks and this store cannot give: encryption with the client's keys."""
     if "x-amz-server-side-encryption-customer-algorithm" in headers:
         raise AwsError("NotImplemented", extra={"Header": "x-amz-server-side-encryption-customer-algorithm"})
 
@@ -126,17 +125,6 @@ def _encryption(headers: Headers) -> list[tuple[str, str]]:
     if key is not None and asked != "AES256":
         lines.append(("x-amz-server-side-encryption-aws-kms-key-id", key))
     return lines
-
-
-def _lock(headers: Headers) -> dict[str, Any]:
-    extras: dict[str, Any] = {}
-    hold = headers.get("x-amz-object-lock-legal-hold")
-    if hold is not None:
-        extras["legal_hold"] = hold
-    mode, until = headers.get("x-amz-object-lock-mode"), headers.get("x-amz-object-lock-retain-until-date")
-    if mode is not None and until is not None:
-        extras["retention"] = {"Mode": mode, "RetainUntilDate": until}
-    return extras
 
 
 def check_tags(pairs: Iterable[tuple[str, str]]) -> Tags:

@@ -13,15 +13,16 @@ import orjson
 
 from nearpoint.awsproto import AwsError
 from nearpoint.bucket import checksums, rows
+from nearpoint.bucket.admission import describe
 from nearpoint.bucket.assembly import AskedPart, HavePart, assemble
 from nearpoint.bucket.calls import Call, Result, write_conditions
 from nearpoint.bucket.copying import copy_bytes, find_source
 from nearpoint.bucket.intake import Received
-from nearpoint.bucket.metadata import Description, read_description
+from nearpoint.bucket.metadata import Description
 from nearpoint.bucket.objects import add_checksum, check_write, place_object
 from nearpoint.bucket.rows import NewObject
 from nearpoint.bucket.schema import fetch_all, fetch_one
-from nearpoint.bucket.store import Store
+from nearpoint.bucket.store import Store, now_us
 from nearpoint.bucket.writer import Transaction
 from nearpoint.wire.message import Headers, Response
 
@@ -69,7 +70,7 @@ class Multipart:
     async def create_multipart_upload(self, call: Call) -> Result:
         store = self._store
         key, bucket_name = call.key, call.bucket
-        description = read_description(call.headers)
+        description = describe(store.db, rows.find_bucket(store.db, bucket_name), call.headers, store.owner, now_us())
         asked = call.headers.get("x-amz-checksum-algorithm")
         algorithm = checksums.check_algorithm((asked or checksums.DEFAULT_ALGORITHM).upper())
         kind = call.headers.get("x-amz-checksum-type")

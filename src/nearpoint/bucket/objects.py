@@ -12,12 +12,13 @@ from typing import Any
 
 from nearpoint.awsproto import AwsError
 from nearpoint.bucket import rows
+from nearpoint.bucket.admission import describe
 from nearpoint.bucket.calls import Call, Result, legal_key, write_conditions
 from nearpoint.bucket.checksums import HEADER, Checksum
 from nearpoint.bucket.conditions import NO_CONDITIONS, Conditions, Failed, decide_write
-from nearpoint.bucket.metadata import Description, read_description
+from nearpoint.bucket.metadata import Description
 from nearpoint.bucket.rows import NULL_VERSION, NewObject, Stored
-from nearpoint.bucket.store import Store
+from nearpoint.bucket.store import Store, now_us
 from nearpoint.bucket.writer import Transaction
 from nearpoint.wire.dates import parse_iso_date
 from nearpoint.wire.message import Headers, Response
@@ -50,8 +51,16 @@ class Objects:
         key = call.key
         bucket_name = call.bucket
         conditions = write_conditions(call.headers)
-        description = read_description(call.headers)
-        rows.find_bucket(store.db, bucket_name)
+        bucket = rows.find_bucket(store.db, bucket_name)
+        description = describe(store.db, bucket, call.headers, store.owner, now_us())
+        if any(name.lower().startswith("x-amz-object-lock-") for name, _ in call.headers) and not _is_summed(
+            call.headers
+        ):
+            raise AwsError(
+                "InvalidRequest",
+                "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock "
+                "parameters",
+            )
         received = await store.intake.receive(call.request.body, call.headers, call.verified)
         new = NewObject(
             key=key,
@@ -97,12 +106,10 @@ class Objects:
         asked: list[dict[str, Any]] = call.params["Delete"].get("Objects", [])
         if not asked or len(asked) > DELETE_MAX:
             raise AwsError("MalformedXML")
-        if "content-md5" not in call.headers and not any(field in call.headers for field in HEADER.values()):
-            trailer = call.headers.get("x-amz-trailer")
-            if trailer is None:
-                raise AwsError(
-                    "InvalidRequest", "Missing required header for this request: Content-MD5 OR x-amz-checksum-*"
-                )
+        if not _is_summed(call.headers):
+            raise AwsError(
+                "InvalidRequest", "Missing required header for this request: Content-MD5 OR x-amz-checksum-*"
+            )
         rows.find_bucket(store.db, name)
         outcomes = await asyncio.gather(*(self._delete_one(call, item) for item in asked), return_exceptions=True)
         deleted: list[dict[str, Any]] = []
@@ -136,6 +143,11 @@ class Objects:
         )
         deleted = await self._store.writer.submit(lambda tx: delete_version(tx, self._store, deletion))
         return {member: value for member, value in deleted.items() if value is not None}
+
+
+def _is_summed(headers: Headers) -> bool:
+    """Whether a request carries a checksum of its body."""
+    return any(name in headers for name in ("content-md5", "x-amz-trailer", *HEADER.values()))
 
 
 def add_checksum(headers: Headers, checksum: Checksum) -> None:

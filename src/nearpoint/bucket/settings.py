@@ -1,6 +1,7 @@
 """Bucket configuration that is kept and given back: one table of what each call stores.
 
-Replication alone has an effect here: it makes the bucket's writes go into the outbox, by its rules.
+Some of it has effects: replication makes the bucket's writes go into the outbox, by its rules; ownership, public access
+and object lock decide what a write may say (`admission`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import orjson
 from nearpoint.awsproto import AwsError
 from nearpoint.bucket import outbox, rows
 from nearpoint.bucket.calls import Call, Result
+from nearpoint.bucket.locks import check_configuration as check_lock_configuration
 from nearpoint.bucket.rows import Bucket
 from nearpoint.bucket.schema import fetch_all, fetch_one
 from nearpoint.bucket.store import Store
@@ -72,8 +74,11 @@ SETTINGS: dict[str, Setting] = {
         payload="PublicAccessBlockConfiguration", wrapped=True, missing="NoSuchPublicAccessBlockConfiguration"
     ),
 }
+_OWNERSHIPS = ("BucketOwnerPreferred", "ObjectWriter", "BucketOwnerEnforced")
+LIFECYCLE_ID_MAX = 255  # S3 API Reference, LifecycleRule
 # What DeleteX is called where it isn't Delete and the name.
 _DELETES = {"BucketLifecycle": "BucketLifecycleConfiguration"}
+BUCKET_ACL = "BucketAcl"  # the grants of a bucket whose ACL is not the owner's alone
 NEW_BUCKET = {"BucketOwnershipControls": _ENFORCED, "PublicAccessBlock": _ALL_BLOCKED}
 
 
@@ -106,12 +111,29 @@ class Settings:
                 _check_policy(value)
             if kind == "BucketReplication":
                 check_replication(value, source=call.bucket)
+            if kind == "BucketLifecycleConfiguration":
+                _check_lifecycle(value)
+            if kind == "BucketOwnershipControls":
+                check_ownership(value)
+            if kind == "ObjectLockConfiguration":
+                check_lock_configuration(value)
         name = call.bucket
 
         def change(tx: Transaction) -> None:
             bucket = rows.find_bucket(tx.db, name)
             if kind == "BucketReplication":
                 _set_replicated(tx, bucket, value)
+            if kind == "ObjectLockConfiguration" and bucket.versioning != rows.ENABLED:
+                raise AwsError(
+                    "InvalidBucketState",
+                    "Versioning must be 'Enabled' on the bucket to apply a Object Lock configuration",
+                )
+            if kind == "BucketOwnershipControls" and is_enforced(value) and read_setting(tx.db, bucket.id, BUCKET_ACL):
+                raise AwsError(
+                    "InvalidBucketAclWithObjectOwnership",
+                    "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+                    status=400,
+                )
             write_setting(tx, bucket.id, kind, value)
 
         await self._store.writer.submit(change)
@@ -119,24 +141,25 @@ class Settings:
 
     def _get(self, kind: str, setting: Setting, call: Call) -> Result:
         bucket = rows.find_bucket(self._store.db, call.bucket)
-        value = self.read(bucket, kind)
+        value = read_setting(self._store.db, bucket.id, kind)
         if value is None:
             if setting.missing is not None:
                 raise AwsError(setting.missing, extra={"BucketName": bucket.name})
             value = setting.default
         return {setting.payload: value} if setting.wrapped else value
 
-    def read(self, bucket: Bucket, kind: str) -> Any:
-        """What was put, or None."""
-        row = fetch_one(self._store.db, "SELECT value FROM setting WHERE bucket = ? AND kind = ?", (bucket.id, kind))
-        return None if row is None else orjson.loads(row[0])
-
     async def get_bucket_policy_status(self, call: Call) -> Result:
         bucket = rows.find_bucket(self._store.db, call.bucket)
-        policy = self.read(bucket, "BucketPolicy")
+        policy = read_setting(self._store.db, bucket.id, "BucketPolicy")
         if policy is None:
             raise AwsError("NoSuchBucketPolicy", extra={"BucketName": bucket.name})
         return {"PolicyStatus": {"IsPublic": is_public(orjson.loads(policy))}}
+
+
+def read_setting(db: apsw.Connection, bucket_id: int, kind: str) -> Any:
+    """A configuration as it was put, or None."""
+    row = fetch_one(db, "SELECT value FROM setting WHERE bucket = ? AND kind = ?", (bucket_id, kind))
+    return None if row is None else orjson.loads(row[0])
 
 
 def write_setting(tx: Transaction, bucket_id: int, kind: str, value: Any) -> None:
@@ -166,6 +189,30 @@ def is_public(policy: dict[str, Any]) -> bool:
         if statement.get("Effect") == "Allow" and everyone and not statement.get("Condition"):
             return True
     return False
+
+
+def check_ownership(controls: dict[str, Any]) -> None:
+    """Raises MalformedXML for controls that are not exactly one of S3's."""
+    rules = controls.get("Rules", [])
+    if len(rules) != 1 or rules[0].get("ObjectOwnership") not in _OWNERSHIPS:
+        raise AwsError("MalformedXML")
+
+
+def is_enforced(controls: dict[str, Any] | None) -> bool:
+    """Whether ownership controls switch ACLs off."""
+    rules = [] if controls is None else controls.get("Rules", [])
+    return any(rule.get("ObjectOwnership") == "BucketOwnerEnforced" for rule in rules)
+
+
+def _check_lifecycle(configuration: dict[str, Any]) -> None:
+    rules = configuration.get("Rules", [])
+    if not rules:
+        raise AwsError("MalformedXML")
+    names = [rule["ID"] for rule in rules if rule.get("ID")]
+    if any(len(name) > LIFECYCLE_ID_MAX for name in names):
+        raise AwsError("InvalidArgument", f"ID length should not exceed allowed limit of {LIFECYCLE_ID_MAX}")
+    if len(set(names)) != len(names):
+        raise AwsError("InvalidArgument", "Rule ID must be unique. Found same ID for more than one rule")
 
 
 def _check_policy(text: str) -> None:

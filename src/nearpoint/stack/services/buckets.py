@@ -37,8 +37,9 @@ class Buckets:
             raise AwsError("InvalidLocationConstraint", extra={"LocationConstraint": region})
         return store
 
-    async def create(self, name: str, region: str) -> bool:
-        """Make a bucket; False when it was there already, in that region.
+    async def create(self, name: str, region: str, headers: Headers | None = None) -> bool:
+        """Make a bucket; False when it was there already, in that region. `headers` are what a request says of its
+        ownership, its ACL and object lock.
 
         Raises AwsError (BucketAlreadyOwnedByYou for one in another region, TooManyBuckets …).
         """
@@ -51,7 +52,7 @@ class Buckets:
                 raise AwsError("TooManyBuckets")
             # The store first: a name stands in the state only once there is a bucket behind it, and what a crash leaves
             # between the two is taken over by the next try.
-            made = await _create_in_store(store, name)
+            made = await _create_in_store(store, name, headers)
             if taken is None:
                 now = self._services.now()
                 blocked = BLOCK_ALL if made else await self._blocked_in_store(store, name)
@@ -163,21 +164,23 @@ class Buckets:
             raise AwsError("ServiceUnavailable", f"The store of {known.region} did not answer.") from error
 
 
-async def _create_in_store(store: Store, name: str) -> bool:
+async def _create_in_store(store: Store, name: str, headers: Headers | None) -> bool:
     """Whether the bucket was made now; False: it was there already."""
-    answer = await store.send("PUT", name)
-    code = await _error_code(answer)
+    answer = await store.send("PUT", name, headers=headers)
+    code, message = await _error(answer) or (None, None)
     if code == "IllegalLocationConstraintException":
         # S3's own regions and the embedded store want to be named, other stores refuse to be.
         inner = xml.element("LocationConstraint", store.spec.signing_region)
         body = xml.document("CreateBucketConfiguration", "http://s3.amazonaws.com/doc/2006-03-01/", inner)
-        answer = await store.send("PUT", name, body=body)
-        code = await _error_code(answer)
+        answer = await store.send("PUT", name, headers=headers, body=body)
+        code, message = await _error(answer) or (None, None)
     if answer.status == 200:
         return True
     if code == "BucketAlreadyOwnedByYou":
         return False
-    raise AwsError(code or "ServiceUnavailable", f"The store of {store.region} did not make the bucket.")
+    if code is None:
+        raise AwsError("ServiceUnavailable", f"The store of {store.region} did not make the bucket.")
+    raise AwsError(code, message, status=answer.status if 400 <= answer.status < 500 else None)
 
 
 async def _error_code(answer: Response) -> str | None:
