@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from nearpoint.edge.config import Behavior
 from nearpoint.edge.directives import parse_cache_control
 from nearpoint.edge.errors import error_page
 from nearpoint.edge.headers import kept_headers
@@ -21,12 +20,6 @@ from nearpoint.wire.message import Headers
 Fields = list[tuple[str, str]]
 
 
-def passes_cookies(behavior: Behavior) -> bool:
-    """Whether cookies go to the origin; otherwise its Set-Cookie does not go to viewers either (Developer Guide, "Cache
-    content based on cookies")."""
-    return (behavior.cache.cookies | behavior.forward.cookies).mode != "none"
-
-
 def passed_fields(visit: Visit, headers: Headers, *, received_at: float, via: str) -> Fields:
     """An origin's fields as they are stored and passed on.
 
@@ -34,7 +27,7 @@ def passed_fields(visit: Visit, headers: Headers, *, received_at: float, via: st
     """
     control = parse_cache_control(headers.get_all("cache-control"))
     left_out = frozenset(control.no_cache_fields) & {"set-cookie"} if visit.why_not is None else frozenset()
-    fields = kept_headers(headers, keep_cookies=passes_cookies(visit.behavior), left_out=left_out)
+    fields = kept_headers(headers, keep_cookies=visit.behavior.origin_fields.passes_cookies, left_out=left_out)
     if "date" not in headers:
         fields.append(("Date", http_date(datetime.fromtimestamp(received_at, UTC))))
     return with_via(fields, via)

@@ -7,11 +7,12 @@ booleans as text too, so both are taken. What is missing has CloudFront's defaul
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from nearpoint.edge.behavior import PathPattern, compile_pattern
 from nearpoint.edge.geo import GeoRestriction, compile_restriction
+from nearpoint.edge.headers import OriginFields
 from nearpoint.edge.log_target import Logging, compile_logging
 from nearpoint.edge.managed import KEEPING_FROM_S3, KEPT_FROM_S3, MANAGED_POLICIES
 from nearpoint.edge.origin_config import Origin, compile_origin
@@ -77,15 +78,20 @@ class Behavior:
     response_headers: ResponseHeaders | None = None
     keys: Mapping[str, Key] | None = None
 
-    @property
-    def name(self) -> str:
-        """The pattern, or `default`."""
-        return self.pattern.text if self.pattern else "default"
+    # What follows from the above: worked out once, not for each request.
+    name: str = field(init=False, repr=False, compare=False)  # the pattern, or `default`
+    added: frozenset[str] = field(init=False, repr=False, compare=False)  # fields of the edge's own that requests get
+    queries: Selection = field(init=False, repr=False, compare=False)  # the parameters that the origin gets
+    origin_fields: OriginFields = field(init=False, repr=False, compare=False)
 
-    @property
-    def added(self) -> frozenset[str]:
-        """The fields of the edge's own that requests get."""
-        return self.cache.added | self.forward.added
+    def __post_init__(self) -> None:
+        for name, value in (
+            ("name", self.pattern.text if self.pattern else "default"),
+            ("added", self.cache.added | self.forward.added),
+            ("queries", self.cache.queries | self.forward.queries),
+            ("origin_fields", OriginFields(self.cache, self.forward)),
+        ):
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +188,7 @@ def standalone_distribution(*, host: str, port: int, tls: bool, path: str = "", 
         cache=CachePolicy(
             default_ttl_s=0, max_ttl_s=float("inf"), gzip=True, brotli=True, queries=ALL, explicit_only=True
         ),
-        forward=Forwarding(headers=ALL, cookies=ALL, queries=ALL),
+        forward=Forwarding(headers=ALL, cookies=ALL, queries=ALL, standalone=True),
         functions={},
     )
     return Distribution(

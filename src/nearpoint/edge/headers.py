@@ -6,8 +6,8 @@ CloudFront Developer Guide, "Request and response behavior for custom origins" (
 
 from __future__ import annotations
 
-from nearpoint.edge.config import Behavior
 from nearpoint.edge.key import ENCODINGS, encoding_class, encoding_mask, select_cookies
+from nearpoint.edge.policies import CachePolicy, Forwarding
 from nearpoint.edge.viewer import PREFIX as ADDED_PREFIX
 from nearpoint.wire.message import Headers
 
@@ -30,6 +30,8 @@ CONDITIONS = frozenset({"if-match", "if-none-match", "if-modified-since", "if-un
 # Never from a viewer: only an edge may say these.
 _EDGE_ONLY = frozenset({"x-forwarded-proto", "x-real-ip", "expect", "content-length", "x-cache"})
 _EDGE_ONLY_PREFIXES = ("x-amz-cf-", "x-edge-", "x-accel-")
+# Passed on, if at all, in the edge's own words.
+_NEVER_AS_SENT = HOP_BY_HOP | _EDGE_ONLY | {"host", "cookie", "accept-encoding", "via", "x-forwarded-for"}
 _LEGACY_DROPPED = frozenset({"accept", "accept-charset", "accept-language", "referer"})
 # With cache policies these go without being named; everything else has to be.
 _POLICY_ALWAYS = CONDITIONS | {
@@ -64,7 +66,12 @@ _POISONOUS = frozenset(
     }
 )
 # What the edge says itself, and what belongs to one connection or one moment.
-_NOT_KEPT = frozenset({"age", "content-length", "x-cache", "x-amz-cf-id", "x-amz-cf-pop"})
+_NOT_KEPT = HOP_BY_HOP | {"age", "content-length", "x-cache", "x-amz-cf-id", "x-amz-cf-pop"}
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+# What becomes of a viewer's field. Names seen are remembered; bounded so that no viewer can grow it.
+_DROPPED, _PASSED, _USER_AGENT = range(3)
+_NAMES_MAX = 1_024
+_NAME_CHARACTERS_MAX = 64
 
 
 def connection_options(headers: Headers) -> frozenset[str]:
@@ -74,84 +81,102 @@ def connection_options(headers: Headers) -> frozenset[str]:
     )
 
 
-def origin_headers(
-    *,
-    viewer: Headers,
-    method: str,
-    behavior: Behavior,
-    origin_host: str,
-    client_ip: str,
-    scheme: str,
-    via: str,
-    standalone: bool,
-    storing: bool,
-) -> Headers:
-    """The headers of the request to the origin, before functions, custom headers and X-Amz-Cf-Id.
+class OriginFields:
+    """Which of a viewer's fields go to the origin under a behavior's policies.
 
-    `storing`: the answer may be kept, so it has to be whole: the viewer's conditions and range are left out.
+    What becomes of a field follows from its name: worked out when the name comes for the first time, then looked up.
     """
-    reads = method in ("GET", "HEAD", "OPTIONS")
-    selected = behavior.cache.headers | behavior.forward.headers
-    legacy = behavior.forward.legacy_headers
-    added = behavior.added
-    dropped = HOP_BY_HOP | connection_options(viewer)
-    out = Headers([("Host", (viewer.get("host") or origin_host) if behavior.forward.viewer_host else origin_host)])
-    user_agent = False
-    for name, value in viewer:
-        low = name.lower()
-        if low in dropped or low in _EDGE_ONLY or low.startswith(_EDGE_ONLY_PREFIXES):
-            continue
+
+    __slots__ = ("_added", "_cache", "_cookies", "_fates", "_forward", "_mask", "_named")
+
+    def __init__(self, cache: CachePolicy, forward: Forwarding) -> None:
+        self._cache = cache
+        self._forward = forward
+        self._named = cache.headers | forward.headers
+        self._added = cache.added | forward.added
+        self._cookies = cache.cookies | forward.cookies
+        self._mask = encoding_mask(cache)
+        # By whether the method reads and whether the answer may be kept: names as they are written, of a few spellings.
+        self._fates: tuple[dict[str, int], ...] = ({}, {}, {}, {})
+
+    @property
+    def passes_cookies(self) -> bool:
+        """Whether the origin gets any cookie; otherwise its Set-Cookie does not go to viewers either (Developer Guide,
+        "Cache content based on cookies")."""
+        return self._cookies.mode != "none"
+
+    def of(
+        self, viewer: Headers, *, method: str, origin_host: str, client_ip: str, scheme: str, via: str, storing: bool
+    ) -> Headers:
+        """The headers of the request to the origin, before functions, custom headers and X-Amz-Cf-Id.
+
+        `storing`: the answer may be kept, so it has to be whole: the viewer's conditions and range are left out.
+        """
+        forward, sent = self._forward, viewer.by_name()
+        reads = method in _READS
+        fates = self._fates[reads + 2 * storing]
+        host = (viewer.get("host") or origin_host) if forward.viewer_host else origin_host
+        fields = [("Host", host)]
+        user_agent = forward.standalone
+        for field in viewer:
+            name = field[0]
+            fate = fates.get(name)
+            if fate is None:
+                fate = self._fate(name.lower(), reads=reads, storing=storing)
+                if len(fates) < _NAMES_MAX and len(name) <= _NAME_CHARACTERS_MAX:
+                    fates[name] = fate
+            if fate != _DROPPED:
+                fields.append(field)
+                user_agent = user_agent or fate == _USER_AGENT
+        if "connection" in sent:
+            options = connection_options(viewer)
+            fields[1:] = [field for field in fields[1:] if field[0].lower() not in options]
+            user_agent = user_agent and (forward.standalone or "user-agent" not in options)
+        if not user_agent:
+            fields.append(("User-Agent", USER_AGENT))
+        accepted = sent.get("accept-encoding")
+        if accepted is not None:
+            coding = ", ".join(accepted)
+            if storing or not self._named.takes("accept-encoding"):
+                coding = ENCODINGS[encoding_class(coding) & self._mask]
+            if coding:
+                fields.append(("Accept-Encoding", coding))
+        if "cookie" in sent:
+            cookies = select_cookies(viewer, self._cookies)
+            if cookies:
+                fields.append(("Cookie", cookies))
+        before = ", ".join(sent.get("x-forwarded-for", ()))
+        if before or client_ip:
+            both = f"{before}, {client_ip}" if before and client_ip else before or client_ip
+            fields.append(("X-Forwarded-For", both))
+        if forward.standalone:
+            fields.append(("X-Forwarded-Proto", scheme))
+        passed = ", ".join(sent.get("via", ()))
+        fields.append(("Via", f"{passed}, {via}" if passed else via))
+        return Headers(fields)
+
+    def _fate(self, low: str, *, reads: bool, storing: bool) -> int:
+        """What becomes of a field of this name, Connection's options aside."""
+        if low in _NEVER_AS_SENT or low.startswith(_EDGE_ONLY_PREFIXES):
+            return _DROPPED
         if low.startswith(ADDED_PREFIX):
             # The edge has put them in itself, those that the behavior names.
-            if low in added:
-                out.add(name, value)
-            continue
-        if low in ("host", "cookie", "accept-encoding", "via", "x-forwarded-for"):
-            continue
+            return _PASSED if low in self._added else _DROPPED
         if storing and low in CONDITIONS:
-            continue
-        if low in _POISONOUS and reads and not behavior.cache.headers.takes(low) and (standalone or storing):
-            continue
-        named = selected.takes(low)
+            return _DROPPED
+        standalone, named = self._forward.standalone, self._named.takes(low)
+        if low in _POISONOUS and reads and not self._cache.headers.takes(low) and (standalone or storing):
+            return _DROPPED
         if low == "authorization" and not standalone:
             # AllViewer forwards it too, but then it has to be kept out of the cache: see storable.decide.
-            if not named and reads:
-                continue
-        elif legacy:
-            if (low in _LEGACY_DROPPED or low == "user-agent") and not named:
-                continue
-        elif not named and low not in _POLICY_ALWAYS:
-            continue
-        user_agent = user_agent or low == "user-agent"
-        out.add(name, value)
-    if not user_agent and not standalone:
-        out.add("User-Agent", USER_AGENT)
-    _add_encoding(out, viewer, behavior, raw=(selected.takes("accept-encoding") and not storing))
-    cookies = select_cookies(viewer, behavior.cache.cookies | behavior.forward.cookies)
-    if cookies:
-        out.add("Cookie", cookies)
-    before = viewer.joined("x-forwarded-for")
-    if client_ip:
-        out.add("X-Forwarded-For", f"{before}, {client_ip}" if before else client_ip)
-    elif before:
-        out.add("X-Forwarded-For", before)
-    if standalone:
-        out.add("X-Forwarded-Proto", scheme)
-    passed = viewer.joined("via")
-    out.add("Via", f"{passed}, {via}" if passed else via)
-    return out
-
-
-def _add_encoding(out: Headers, viewer: Headers, behavior: Behavior, *, raw: bool) -> None:
-    sent = viewer.joined("accept-encoding")
-    if sent is None:
-        return
-    if raw:
-        out.add("Accept-Encoding", sent)
-        return
-    coding = ENCODINGS[encoding_class(sent) & encoding_mask(behavior.cache)]
-    if coding:
-        out.add("Accept-Encoding", coding)
+            dropped = not named and reads
+        elif self._forward.legacy_headers:
+            dropped = (low in _LEGACY_DROPPED or low == "user-agent") and not named
+        else:
+            dropped = not named and low not in _POLICY_ALWAYS
+        if dropped:
+            return _DROPPED
+        return _USER_AGENT if low == "user-agent" else _PASSED
 
 
 def kept_headers(
@@ -161,10 +186,14 @@ def kept_headers(
 
     `left_out` are further names, in lower case (no-cache="…").
     """
-    dropped = HOP_BY_HOP | connection_options(origin) | _NOT_KEPT | left_out
+    dropped = _NOT_KEPT
+    if "connection" in origin.by_name():
+        dropped |= connection_options(origin)
+    if left_out:
+        dropped |= left_out
     if not keep_cookies:
         dropped |= {"set-cookie"}
-    return [(name, value) for name, value in origin if name.lower() not in dropped]
+    return [field for field in origin if field[0].lower() not in dropped]
 
 
 def refreshed_headers(stored: list[tuple[str, str]], update: list[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -7,13 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
 import structlog
 
 from nearpoint.edge.access_control import signed
 from nearpoint.edge.bodyintime import BodyInTime
-from nearpoint.edge.headers import origin_headers
 from nearpoint.edge.metrics import EdgeMetrics
 from nearpoint.edge.origin_config import Origin
 from nearpoint.edge.ports import Failed, OriginCredentials, OriginFetch, OriginShields, OriginTarget, Respond
@@ -46,33 +44,6 @@ class Arrived:
     hit: bool = False
 
 
-def target_of(origin: Origin, viewer_scheme: str) -> OriginTarget:
-    """Where a behavior's origin is, for a viewer that came by this scheme."""
-    scheme = _scheme(origin, viewer_scheme)
-    return OriginTarget(
-        kind=origin.kind,
-        scheme=scheme,
-        host=origin.domain,
-        port=origin.http_port if scheme == "http" else origin.https_port,
-        path=origin.path,
-        custom_headers=origin.custom_headers,
-        ssl_protocols=origin.ssl_protocols,
-        connect_timeout_s=origin.connect_timeout_s,
-        connection_attempts=origin.connection_attempts,
-        read_timeout_s=origin.read_timeout_s,
-        keepalive_timeout_s=origin.keepalive_timeout_s,
-        completion_timeout_s=origin.completion_timeout_s,
-        region=_s3_region(origin.domain) if origin.kind == "s3" else "",
-        auth_method="origin-access-identity" if origin.access_identity else "none",
-    )
-
-
-def _s3_region(domain: str) -> str:
-    """The Region in `bucket.s3.REGION.amazonaws.com`; us-east-1 where the name has none."""
-    labels = domain.removesuffix(".amazonaws.com").split(".")
-    return labels[-1] if len(labels) > 1 and labels[-1] != "s3" else "us-east-1"
-
-
 class OriginAsker:
     """Carries requests to origins for the engine."""
 
@@ -100,15 +71,14 @@ class OriginAsker:
 
     def forwarded(self, visit: Visit, *, storing: bool) -> Headers:
         """The headers that the visit's request has when it goes to the origin."""
-        return origin_headers(
-            viewer=visit.request.headers,
-            method=visit.request.method,
-            behavior=visit.behavior,
-            origin_host=origin_host(visit.behavior.origin, visit.request.scheme),
-            client_ip=visit.request.client_ip,
-            scheme=visit.request.scheme,
+        request = visit.request
+        return visit.behavior.origin_fields.of(
+            request.headers,
+            method=request.method,
+            origin_host=visit.behavior.origin.target(request.scheme).authority,
+            client_ip=request.client_ip,
+            scheme=request.scheme,
             via=self._via,
-            standalone=visit.distribution.standalone,
             storing=storing,
         )
 
@@ -134,7 +104,7 @@ class OriginAsker:
             await first.response.body.close()
         if not visit.behavior.forward.viewer_host:
             headers = headers.copy()
-            headers.set("Host", origin_host(failover.origin, visit.request.scheme))
+            headers.set("Host", failover.origin.target(visit.request.scheme).authority)
         return await self._ask(visit, failover.origin, headers, method)
 
     async def _ask_shield(
@@ -174,7 +144,7 @@ class OriginAsker:
         )
 
     async def _ask(self, visit: Visit, origin: Origin, headers: Headers, method: str | None) -> Arrived | Trouble:
-        target = target_of(origin, visit.request.scheme)
+        target = origin.target(visit.request.scheme)
         request = Request(
             method or visit.request.method,
             visit.target,
@@ -273,19 +243,6 @@ def _fails_over(visit: Visit, first: Arrived | Trouble, statuses: frozenset[int]
     if isinstance(first, Trouble):
         return first.unreachable
     return not first.generated and first.response.status in statuses
-
-
-def _scheme(origin: Origin, viewer_scheme: str) -> Literal["http", "https"]:
-    if origin.protocol == "match-viewer":
-        return "http" if viewer_scheme == "http" else "https"
-    return "http" if origin.protocol == "http-only" else "https"
-
-
-def origin_host(origin: Origin, viewer_scheme: str) -> str:
-    """The Host that an origin is asked for."""
-    if _scheme(origin, viewer_scheme) == "http":
-        return origin.domain if origin.http_port == 80 else f"{origin.domain}:{origin.http_port}"
-    return origin.domain if origin.https_port == 443 else f"{origin.domain}:{origin.https_port}"
 
 
 def _repeatable(request: Request) -> bool:

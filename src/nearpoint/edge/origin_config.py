@@ -6,12 +6,40 @@ The input has CloudFormation's shape (AWS::CloudFront::Distribution Origin). Wha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from nearpoint.edge.access_control import AccessControl, compile_access_control
 from nearpoint.edge.properties import ConfigError, flag_of, list_of, number_of, required_text, text_of, texts_of
 from nearpoint.edge.references import References
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginTarget:
+    """Where one request goes: the behavior's origin, or what a function has made of it.
+
+    `path` is put before the request's target; `custom_headers` are added to it. Times are in seconds.
+    """
+
+    kind: Literal["custom", "s3"]
+    scheme: Literal["http", "https"]
+    host: str
+    port: int
+    path: str = ""
+    custom_headers: tuple[tuple[str, str], ...] = ()
+    ssl_protocols: tuple[str, ...] = ("TLSv1.2",)
+    connect_timeout_s: float = 10
+    connection_attempts: int = 3
+    read_timeout_s: float = 30
+    keepalive_timeout_s: float = 5
+    completion_timeout_s: float | None = None
+    region: str = ""  # S3 origins
+    auth_method: Literal["origin-access-identity", "none"] = "none"  # S3 origins
+    authority: str = field(init=False, compare=False)  # the Host that it is asked for
+
+    def __post_init__(self) -> None:
+        usual = self.port == (80 if self.scheme == "http" else 443)
+        object.__setattr__(self, "authority", self.host if usual else f"{self.host}:{self.port}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +63,42 @@ class Origin:
     access_control: AccessControl | None = None
     access_identity: str = ""
     shield_region: str = ""  # where its origin shield is, if it has one
+    _targets: tuple[OriginTarget, OriginTarget] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        schemes: tuple[Literal["http", "https"], ...] = ("http", "https")
+        object.__setattr__(self, "_targets", tuple(self._target(scheme) for scheme in schemes))
+
+    def target(self, viewer_scheme: str) -> OriginTarget:
+        """Where it is, for a viewer that came by this scheme."""
+        return self._targets[viewer_scheme != "http"]
+
+    def _target(self, viewer_scheme: Literal["http", "https"]) -> OriginTarget:
+        scheme = viewer_scheme
+        if self.protocol != "match-viewer":
+            scheme = "http" if self.protocol == "http-only" else "https"
+        return OriginTarget(
+            kind=self.kind,
+            scheme=scheme,
+            host=self.domain,
+            port=self.http_port if scheme == "http" else self.https_port,
+            path=self.path,
+            custom_headers=self.custom_headers,
+            ssl_protocols=self.ssl_protocols,
+            connect_timeout_s=self.connect_timeout_s,
+            connection_attempts=self.connection_attempts,
+            read_timeout_s=self.read_timeout_s,
+            keepalive_timeout_s=self.keepalive_timeout_s,
+            completion_timeout_s=self.completion_timeout_s,
+            region=_s3_region(self.domain) if self.kind == "s3" else "",
+            auth_method="origin-access-identity" if self.access_identity else "none",
+        )
+
+
+def _s3_region(domain: str) -> str:
+    """The Region in `bucket.s3.REGION.amazonaws.com`; us-east-1 where the name has none."""
+    labels = domain.removesuffix(".amazonaws.com").split(".")
+    return labels[-1] if len(labels) > 1 and labels[-1] != "s3" else "us-east-1"
 
 
 def _access_control(item: Mapping[str, Any], where: str, known: References) -> AccessControl | None:

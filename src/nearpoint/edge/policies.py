@@ -90,7 +90,11 @@ class CachePolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forwarding:
-    """What of the viewer's request goes to the origin, besides what is in the cache key."""
+    """What of the viewer's request goes to the origin, besides what is in the cache key.
+
+    `standalone` is the stand-alone edge's way: Authorization goes along, X-Forwarded-Proto is said, and the viewer's
+    User-Agent, or none, is the request's.
+    """
 
     headers: Selection = NONE
     cookies: Selection = NONE
@@ -98,6 +102,7 @@ class Forwarding:
     legacy_headers: bool = False  # ForwardedValues: every header goes but those that CloudFront drops or replaces
     added: frozenset[str] = frozenset()  # fields of the edge's own
     viewer_host: bool = False
+    standalone: bool = False
 
 
 def forwarded_values(item: Mapping[str, Any], legacy: Mapping[str, Any], where: str) -> tuple[CachePolicy, Forwarding]:

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from nearpoint.edge.config import Association
+from nearpoint.edge.origin_config import OriginTarget
 from nearpoint.signing import Credentials
 from nearpoint.wire.message import Request, Response
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OriginTarget:
-    """Where one request goes: the behavior's origin, or what a function has made of it.
-
-    `path` is put before the request's target; `custom_headers` are added to it. Times are in seconds.
-    """
-
-    kind: Literal["custom", "s3"]
-    scheme: Literal["http", "https"]
-    host: str
-    port: int
-    path: str = ""
-    custom_headers: tuple[tuple[str, str], ...] = ()
-    ssl_protocols: tuple[str, ...] = ("TLSv1.2",)
-    connect_timeout_s: float = 10
-    connection_attempts: int = 3
-    read_timeout_s: float = 30
-    keepalive_timeout_s: float = 5
-    completion_timeout_s: float | None = None
-    region: str = ""  # S3 origins
-    auth_method: Literal["origin-access-identity", "none"] = "none"  # S3 origins
+__all__ = [
+    "Continue",
+    "Failed",
+    "FunctionCall",
+    "FunctionRunner",
+    "OriginCredentials",
+    "OriginFetch",
+    "OriginShields",
+    "OriginTarget",
+    "Respond",
+]
 
 
 class OriginFetch(Protocol):

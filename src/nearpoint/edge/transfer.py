@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from nearpoint.edge.answers import passed_fields, passes_cookies, result_word
+from nearpoint.edge.answers import passed_fields, result_word
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.collapse import Filling, Flight, Landing, Private, Stored
 from nearpoint.edge.deception import is_deceptive
@@ -317,7 +317,7 @@ def _verdict(visit: Visit, status: int, headers: Headers, arrived: Arrived, *tim
         requested_at=times[0],
         received_at=times[1],
         shield_s=arrived.fresh_s,
-        strips_cookies=not passes_cookies(visit.behavior),
+        strips_cookies=not visit.behavior.origin_fields.passes_cookies,
         deceptive=not visit.distribution.standalone
         and is_deceptive(
             visit.path,

@@ -42,7 +42,7 @@ class Visit:
     @property
     def target(self) -> str:
         """Path and query as the origin's function sees them: the query of the cache policy and of the forwarding."""
-        query = select_query(self.query, self.behavior.cache.queries | self.behavior.forward.queries)
+        query = select_query(self.query, self.behavior.queries)
         return f"{self.path}?{query}" if query else self.path
 
 
