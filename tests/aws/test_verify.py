@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -10,7 +12,7 @@ import pytest
 
 from nearpoint.aws import verify as verifying
 from nearpoint.aws.clients import Clients
-from nearpoint.aws.markers import Marker, region_of
+from nearpoint.aws.markers import Marker, candidates
 from nearpoint.aws.record import DataBucket
 from nearpoint.aws.verify import Report, verify
 from nearpoint.aws.viewer import Answer
@@ -60,10 +62,20 @@ class Played:
         return Answer(status=self._status, headers={"x-cache": cache} | self.headers, body=body, first_byte_ms=1.0)
 
 
-def run(clients: Clients, viewer: Played, watcher: Watch, monkeypatch: pytest.MonkeyPatch, caches: Any) -> Report:
-    found = verifying._Deployment(origin="https://d.example", access_point_arn=None, caches=caches, data=DATA)
+def run(
+    clients: Clients,
+    viewer: Played,
+    watcher: Watch,
+    monkeypatch: pytest.MonkeyPatch,
+    caches: Any,
+    *,
+    access_point_arn: str | None = None,
+) -> Report:
+    found = verifying._Deployment(
+        origin="https://d.example", access_point_arn=access_point_arn, caches=caches, data=DATA
+    )
     monkeypatch.setattr(verifying, "_find", lambda clients, name: found)
-    report = verify(clients, "app", [viewer], watcher(), failover=False)  # type: ignore[list-item]
+    report = verify(clients, "app", [viewer], watcher(), failover=bool(access_point_arn))  # type: ignore[list-item]
     for bucket in DATA:  # whatever was seen, nothing of it stays
         assert "Contents" not in clients.client("s3", bucket.region).list_objects_v2(Bucket=bucket.name)
     return report
@@ -104,26 +116,105 @@ def test_an_error_is_wrong_and_said(clients: Clients, watcher: Watch, monkeypatc
     assert report.checks[0].seen.startswith("403: marker of us-east-1")
 
 
-def test_a_copy_of_one_of_three_regions_is_not_guessed(
-    clients: Clients, watcher: Watch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    viewer = Played(clients, "eu-west-1")
-    viewer.headers = {"x-amz-replication-status": "REPLICA"}
-    report = run(clients, viewer, watcher, monkeypatch, True)
-    assert (report.checks[0].verdict, report.right) == ("unknown", True)
+class Copied(Played):
+    """A viewer who gets eu-west-1's marker as the copy that `region` has of it, in the first `copies` answers; then the
+    region's own."""
+
+    def __init__(self, clients: Clients, region: str, *, copies: int, says_version: bool) -> None:
+        super().__init__(clients, region)
+        self.copies = copies
+        self._says_version = says_version
+
+    def get(self, url: str) -> Answer:
+        if self.copies <= 0:
+            return super().get(url)
+        self.copies -= 1
+        key = url.removeprefix("https://d.example/")
+        source = self._clients.client("s3", "eu-west-1")
+        body = source.get_object(Bucket="data-eu-west-1", Key=key)["Body"].read()
+        copy = self._clients.client("s3", self._region).put_object(Bucket=f"data-{self._region}", Key=key, Body=body)
+        headers = {"x-cache": "Miss from cloudfront", "x-amz-replication-status": "REPLICA"}
+        if self._says_version:
+            headers["x-amz-version-id"] = copy["VersionId"]
+        return Answer(status=200, headers=headers, body=body.decode(), first_byte_ms=1.0)
+
+
+def first(report: Report) -> tuple[str, str | None, list[str]]:
+    """The verdict on the first answer, and what the report says of who gave it."""
+    answer = report.as_json["answers"][0]
+    return report.checks[0].verdict, answer["region"], answer["candidates"]
 
 
 @pytest.mark.parametrize(
-    ("regions", "headers", "region"),
+    ("copies", "says_version", "told"),
     [
-        (("a", "b"), {}, "b"),
-        (("a", "b"), {"x-amz-replication-status": "COMPLETED"}, "b"),
-        (("a", "b"), {"x-amz-replication-status": "REPLICA"}, "a"),
-        (("a", "b", "c"), {"x-amz-replication-status": "REPLICA"}, None),
-        (("a", "b", "c"), {"x-amz-replication-status": "REPLICA", "x-nearpoint-region": "c"}, "c"),
+        (1, False, ("right", "us-east-1", ["us-east-1"])),  # asked once more, it gave its own
+        (9, True, ("right", "us-east-1", ["us-east-1"])),  # no other bucket has that version
+        (9, False, ("right", None, ["us-east-1", "ap-south-1"])),
     ],
 )
-def test_who_answered(regions: tuple[str, ...], headers: dict[str, str], region: str | None) -> None:
+def test_a_copy_that_several_regions_may_have_given(
+    clients: Clients, watcher: Watch, monkeypatch: pytest.MonkeyPatch, copies: int, says_version: bool, told: Any
+) -> None:
+    for bucket in DATA:
+        clients.client("s3", bucket.region).put_bucket_versioning(
+            Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"}
+        )
+    viewer = Copied(clients, "us-east-1", copies=copies, says_version=says_version)
+    report = run(clients, viewer, watcher, monkeypatch, None)
+    assert first(report) == told
+    assert report.checks[0].seen == f"200 from {' or '.join(told[2])} in 1 ms"
+
+
+@pytest.mark.parametrize(
+    ("copied_from", "moved", "seen"),
+    [
+        (None, "right", "200 from eu-west-1"),
+        ("us-east-1", "right", "200 from eu-west-1 or ap-south-1"),  # any region but the one that was turned off
+        ("ap-south-1", "unknown", "200 from us-east-1 or eu-west-1"),
+    ],
+)
+def test_failover_where_only_candidates_are_known(
+    clients: Clients,
+    watcher: Watch,
+    monkeypatch: pytest.MonkeyPatch,
+    copied_from: str | None,
+    moved: str,
+    seen: str,
+) -> None:
+    viewer = Played(clients, "us-east-1")
+
+    @contextmanager
+    def dialled(_: Clients, arn: str, bucket: DataBucket) -> Iterator[None]:
+        assert (arn, bucket) == ("arn", DATA[0])
+        viewer._region = copied_from or "eu-west-1"
+        viewer.headers = {"x-amz-replication-status": "REPLICA"} if copied_from else {}
+        yield
+        viewer._region, viewer.headers = "us-east-1", {}
+
+    monkeypatch.setattr(verifying, "_dialled", dialled)
+    monkeypatch.setitem(verifying.DIAL_TIMEOUT_S, "aws", 0.0)
+    report = run(clients, viewer, watcher, monkeypatch, True, access_point_arn="arn")
+    by_name = {each.name: each for each in report.checks}
+    away = by_name["with us-east-1's dial at 0 another region answers"]
+    assert (away.verdict, away.seen.partition(" in ")[0]) == (moved, seen)
+    assert by_name["with its dial back us-east-1 answers again"].verdict == "right"
+
+
+@pytest.mark.parametrize(
+    ("regions", "headers", "found"),
+    [
+        ("ab", {}, "b"),
+        ("ab", {"x-amz-replication-status": "COMPLETED"}, "b"),
+        ("ab", {"x-amz-replication-status": "REPLICA"}, "a"),
+        ("abc", {"x-amz-replication-status": "REPLICA"}, "ac"),
+        ("abc", {"x-amz-replication-status": "REPLICA", "x-nearpoint-region": "c"}, "c"),
+        ("abc", {"x-amz-replication-status": "REPLICA", "x-nearpoint-region": "nowhere"}, "ac"),
+    ],
+)
+def test_who_answered(regions: str, headers: dict[str, str], found: str) -> None:
     marker = Marker(key="k", bodies={each: f"of {each}" for each in regions})
     answer = Answer(status=200, headers=headers, body="of b", first_byte_ms=1.0)
-    assert region_of(answer, marker) == region
+    assert candidates(answer, marker) == tuple(found)
+    for other in (replace(answer, status=403), replace(answer, body="something else")):
+        assert candidates(other, marker) == ()

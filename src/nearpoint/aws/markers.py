@@ -2,8 +2,9 @@
 answered.
 
 Where buckets copy to each other, the last marker soon stands in all of them, but S3 calls a copy a REPLICA: then it was
-another region than the content says that answered. Different keys would not do: an access point may look for a key that
-is missing in one region in another.
+another region than the content says that answered. Of two others it can have been either, unless only one of them has
+that version: a copy keeps its id (S3 User Guide, "What does Amazon S3 replicate?"). Different keys would not do: an
+access point may look for a key that is missing in one region in another.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from botocore.exceptions import BotoCoreError, ClientError
 
 from nearpoint.aws.clients import Clients
-from nearpoint.aws.explain import explained
+from nearpoint.aws.explain import code_of, explained
 from nearpoint.aws.record import DataBucket
 from nearpoint.aws.viewer import Answer, Viewer
 
@@ -33,11 +34,16 @@ class Marker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """What a viewer saw: the region that answered (None: not to be told), and the answer."""
+    """What a viewer saw. `candidates`: the regions that may have answered; none where no marker came."""
 
     place: str
-    region: str | None
+    candidates: tuple[str, ...]
     answer: Answer
+
+    @property
+    def region(self) -> str | None:
+        """The region that answered; None where that can't be told."""
+        return self.candidates[0] if len(self.candidates) == 1 else None
 
 
 class Markers:
@@ -104,6 +110,25 @@ class Markers:
         except (ClientError, BotoCoreError) as error:
             raise explained(error) from error
 
+    def look(self, viewer: Viewer, origin: str, marker: Marker) -> Sighting:
+        """Ask for the marker once. `origin` is `https://HOST`."""
+        answer = viewer.get(f"{origin}/{marker.key}")
+        found = candidates(answer, marker)
+        if len(found) > 1 and (version := answer.headers.get("x-amz-version-id")):
+            found = tuple(region for region in found if self._has(region, marker.key, version)) or found
+        return Sighting(place=viewer.place, candidates=found, answer=answer)
+
+    def _has(self, region: str, key: str, version: str) -> bool:
+        """Whether the region's bucket has that version; where it does not say, it may."""
+        (bucket,) = [each for each in self._data if each.region == region]
+        try:
+            self._clients.client("s3", region).head_object(Bucket=bucket.name, Key=key, VersionId=version)
+        except ClientError as error:
+            return code_of(error) not in ("404", "NoSuchVersion", "NoSuchKey")
+        except BotoCoreError:
+            return True
+        return True
+
     def remove(self) -> None:
         """Every version of every marker of this run, in every bucket, copies too. Raises DeployError."""
         for bucket in self._data:
@@ -120,25 +145,13 @@ class Markers:
                 raise explained(error) from error
 
 
-def look_for(viewer: Viewer, origin: str, marker: Marker) -> Sighting:
-    """Ask for the marker once. `origin` is `https://HOST`."""
-    answer = viewer.get(f"{origin}/{marker.key}")
-    return Sighting(place=viewer.place, region=region_of(answer, marker), answer=answer)
-
-
-def region_of(answer: Answer, marker: Marker) -> str | None:
-    """The region that gave the answer; None where it can't be told."""
-    if answer.status != 200:
-        return None
+def candidates(answer: Answer, marker: Marker) -> tuple[str, ...]:
+    """The regions that may have given the answer, by what it says itself; none where it is not the marker."""
     owner = next((region for region, body in marker.bodies.items() if body == answer.body), None)
-    if owner is None or not is_copy(answer):
-        return owner
-    others = [region for region in marker.bodies if region != owner]
-    # The local world says who answered; S3 does not, so with three regions it may be either of the others.
-    told = answer.headers.get("x-nearpoint-region")
-    return others[0] if len(others) == 1 else told if told in others else None
-
-
-def is_copy(answer: Answer) -> bool:
-    """Whether S3 calls it the copy of an object of another bucket."""
-    return answer.headers.get("x-amz-replication-status", "").upper() == "REPLICA"
+    if answer.status != 200 or owner is None:
+        return ()
+    if answer.headers.get("x-amz-replication-status", "").upper() != "REPLICA":
+        return (owner,)
+    others = tuple(region for region in marker.bodies if region != owner)
+    told = answer.headers.get("x-nearpoint-region")  # the local world says who answered; S3 does not
+    return (told,) if told in others else others
