@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import re
 import zlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,6 +31,32 @@ async def test_a_get_goes_to_the_nearest_region_and_says_so(world: Any) -> None:
     assert headers.get("x-amz-meta-Odd") == "caf\xc3\xa9"
     assert headers.get("x-amz-request-id")
     assert 'desc="near"' in (headers.get("server-timing") or "")
+
+
+async def test_an_answer_that_no_region_gave_says_so(world: Any) -> None:
+    world.publish(world.access_point())
+    refused = {
+        "an alias that is not there": await world.ask("GET", "/hello.txt", host=HOST.replace("mfz", "nix")),
+        "no signature": await world.ask("GET", "/hello.txt", credentials=Credentials("AKIANOBODY", "x")),
+        "no such upload": await world.ask("GET", "/k?uploadId=mars.x"),
+    }
+    assert {name: answer[0] for name, answer in refused.items()} == {
+        "an alias that is not there": 404, "no signature": 403, "no such upload": 404,
+    }  # fmt: skip
+    world.publish(world.access_point(near=0, far=0))
+    refused["no active region"] = await world.ask("GET", "/hello.txt")
+    for name, (_, headers, _) in refused.items():
+        assert headers.get("x-nearpoint-region") == "none", name
+        assert re.fullmatch(r'accesspoint;dur=\d+\.\d;desc="here"', headers.get("server-timing") or ""), name
+
+
+async def test_an_answer_that_no_region_could_give_says_who_was_asked(world: Any) -> None:
+    await world.stores["near"].stop()
+    await world.stores["far"].stop()
+    status, headers, _ = await world.ask("GET", "/hello.txt")
+    assert (status, headers.get("x-nearpoint-region")) == (503, "none")
+    timing = headers.get("server-timing") or ""
+    assert re.findall(r'store;dur=[\d.]+;desc="(\w+)"', timing) == ["near", "far"]
 
 
 async def test_the_dial_moves_all_traffic_and_back(world: Any) -> None:

@@ -37,6 +37,8 @@ SERVER_ERRORS = frozenset({500, 502, 503, 504})
 # A store that says so has not acted on the request (S3 API Reference, SlowDown and ServiceUnavailable).
 NOT_ACTED_ON = 503
 REGION_HEADER = "x-nearpoint-region"
+# Of an answer that no store gave: refused here, or none answered. No region is called so.
+NO_REGION = "none"
 
 
 def may_go_on(call: Call, *, sendable: bool, retry_safe: bool) -> bool:
@@ -80,6 +82,7 @@ class Failover:
     async def _send(self, incoming: Incoming, routes: Sequence[Route]) -> Response:
         call, payload = incoming.call, incoming.payload
         last = len(routes) - 1
+        tried: list[str] = []
         for at, route in enumerate(routes):
             started_s = self._clock_s()
             try:
@@ -87,8 +90,12 @@ class Failover:
                     response, route = await self._hedged(incoming, routes[0], routes[1])  # noqa: PLW2901
                 else:
                     response = await self._attempts.ask(incoming, route, is_last=at == last)
+            except AwsError as error:  # the request proved wrong on the way there, or its copy's source did
+                _say(error.headers, route, self._clock_s() - started_s)
+                raise
             except UpstreamError as error:
                 self._observe(route, OUTCOMES[error.reason])
+                tried.append(_timing(route, self._clock_s() - started_s))
                 if at == last or not may_go_on(call, sendable=payload.sendable, retry_safe=error.retry_safe):
                     break
                 continue
@@ -99,11 +106,13 @@ class Failover:
                     return await self._elsewhere(incoming, route, routes, response, took_s)
                 return await self._finish(incoming, route, routes, response, took_s)
             self._observe(route, Outcome.SERVER_ERROR)
+            tried.append(_timing(route, took_s))
             not_acted_on = response.status == NOT_ACTED_ON
             if at == last or not may_go_on(call, sendable=payload.sendable, retry_safe=not_acted_on):
                 return await self._finish(incoming, route, routes, response, took_s)
             await response.body.close()
-        raise AwsError("ServiceUnavailable", headers={"Retry-After": "1"})
+        said = {REGION_HEADER: NO_REGION, "Server-Timing": ", ".join(tried)} if tried else {}
+        raise AwsError("ServiceUnavailable", headers={"Retry-After": "1", **said})
 
     async def _hedged(self, incoming: Incoming, first: Route, second: Route) -> tuple[Response, Route]:
         """The answer of the first region, or the second's when that is quicker though asked later."""
@@ -154,8 +163,9 @@ class Failover:
         if incoming.limits is not None and route.region in incoming.limits and call.is_read:
             try:
                 mend(incoming.request, response, incoming.limits[route.region])
-            except AwsError:
+            except AwsError as error:
                 await response.body.close()
+                _say(error.headers, route, took_s)
                 raise
         if call.holds_upload_ids and response.status == 200:
             document = await read_all(response.body, UPLOAD_XML_BYTES_MAX)
@@ -172,7 +182,7 @@ class Failover:
         if call.is_bucket_head:
             headers.set("x-amz-access-point-alias", "true")  # S3 API Reference, HeadBucket
         headers.add(REGION_HEADER, route.region)
-        headers.add("Server-Timing", f'store;dur={took_s * 1000:.1f};desc="{route.region}"')
+        headers.add("Server-Timing", _timing(route, took_s))
         return response
 
     def _note_write(self, incoming: Incoming, route: Route, response: Response) -> None:
@@ -205,3 +215,14 @@ class Failover:
                 health=self._fleet.states[route.region].value,
                 saw=outcome.value,
             )
+
+
+def _timing(route: Route, took_s: float) -> str:
+    """What a region took, as Server-Timing says it (W3C Server Timing, "The Server-Timing Header Field")."""
+    return f'store;dur={took_s * 1000:.1f};desc="{route.region}"'
+
+
+def _say(headers: dict[str, str], route: Route, took_s: float) -> None:
+    """Name the region that was asked in an error's header."""
+    headers[REGION_HEADER] = route.region
+    headers["Server-Timing"] = _timing(route, took_s)

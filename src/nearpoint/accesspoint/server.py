@@ -30,7 +30,7 @@ from nearpoint.accesspoint.call import Call, read_call
 from nearpoint.accesspoint.choose import Choice, Chosen, NoActiveRegion, choose
 from nearpoint.accesspoint.copying import CopyPlan
 from nearpoint.accesspoint.documents import bytes_max, read_document
-from nearpoint.accesspoint.failover import REGION_HEADER, Failover
+from nearpoint.accesspoint.failover import NO_REGION, REGION_HEADER, Failover
 from nearpoint.accesspoint.fleet import Fleet
 from nearpoint.accesspoint.known import Known, KnownCallers
 from nearpoint.accesspoint.limits import able, needs, needs_of_bulk_delete, protect
@@ -117,8 +117,11 @@ class AccessPointNode:
         await self._prober.run()
 
     async def handle(self, request: Request) -> Response:
-        """Answer one request. What goes wrong is answered in S3's own terms; never raises but for a client gone."""
-        self._asked_at_s = self._clock_s()
+        """Answer one request. What goes wrong is answered in S3's own terms; never raises but for a client gone.
+
+        Every answer says which region gave it, and what it took. What no region was asked for says so, too.
+        """
+        asked_at_s = self._asked_at_s = self._clock_s()
         try:
             response = await self._answer(request)
         except AwsError as error:
@@ -128,6 +131,10 @@ class AccessPointNode:
             response = self._s3.error(error, request_id)
         if "x-amz-request-id" not in response.headers:
             response.headers.add("x-amz-request-id", self._new_request_id())
+        if REGION_HEADER not in response.headers:
+            response.headers.add(REGION_HEADER, NO_REGION)
+            took_ms = (self._clock_s() - asked_at_s) * 1000
+            response.headers.add("Server-Timing", f'accesspoint;dur={took_ms:.1f};desc="{self.location}"')
         return response
 
     def _is_idle(self) -> bool:

@@ -104,7 +104,7 @@ class RequestLog:
             "status": status,
             "bytes": sent_bytes,
             "ms": round((self._clock_s() - started_s) * 1000, 2),
-            "region": None if response is None else response.headers.get("x-nearpoint-region"),
+            "region": None if response is None else _region(response.headers.get("x-nearpoint-region")),
             "request_id": None if response is None else response.headers.get("x-amz-request-id"),
             "complete": complete,
         }
@@ -129,6 +129,11 @@ def _without_signature(query: str) -> str:
     """The query without what a presigned URL is signed by, in SigV4 and in the old SigV2 (which is refused)."""
     parts = outgoing_query(query).split("&")
     return "&".join(part for part in parts if unquote(part.partition("=")[0]).lower() != "signature")
+
+
+def _region(said: str | None) -> str | None:
+    """The region that answered; None where none did."""
+    return None if said == "none" else said
 
 
 def _access_key_id(authorization: str | None, query: str) -> str | None:
