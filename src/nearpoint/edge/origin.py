@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
 import structlog
 
 from nearpoint.edge.access_control import signed
@@ -21,15 +21,16 @@ from nearpoint.edge.visit import ERROR, GENERATED, Trouble, Visit
 from nearpoint.wire.client import UpstreamError
 from nearpoint.wire.framing import MalformedHeadError
 from nearpoint.wire.message import BytesBody, Headers, Request, Response
+from nearpoint.wire.ticker import Deadlines
 
 log = structlog.get_logger("nearpoint.edge")
 
 SHIELD_RETRY_S = 2.0
+TICK_S = 0.1  # how exact time-outs are
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrived:
+class Arrived(msgspec.Struct, frozen=True, kw_only=True):
     """A response has begun. `generated`: a function made it. `authorized`: the request had an Authorization field.
 
     `requested_at`, `fresh_s` and `hit` are what the origin's shield says, if it has answered.
@@ -68,6 +69,7 @@ class OriginAsker:
         self._shields = shields
         self._shield_back_at = 0.0  # a shield that could not be asked is left alone until then
         self._clock = clock
+        self._deadlines = Deadlines(TICK_S)
 
     def forwarded(self, visit: Visit, *, storing: bool) -> Headers:
         """The headers that the visit's request has when it goes to the origin."""
@@ -153,12 +155,14 @@ class OriginAsker:
             scheme=target.scheme,
             client_ip=visit.request.client_ip,
         )
-        outcome = await self._triggers.origin_request(visit, request, target)
-        if isinstance(outcome, Failed):
-            return _function_trouble(outcome)
-        if isinstance(outcome, Respond):
-            return Arrived(response=outcome.response, generated=True, authorized=False, forwarded=headers)
-        request, target = outcome.request, outcome.origin or target
+        functions = visit.behavior.functions
+        if "origin-request" in functions:
+            outcome = await self._triggers.origin_request(visit, request, target)
+            if isinstance(outcome, Failed):
+                return _function_trouble(outcome)
+            if isinstance(outcome, Respond):
+                return Arrived(response=outcome.response, generated=True, authorized=False, forwarded=headers)
+            request, target = outcome.request, outcome.origin or target
         final = request.headers.copy()
         for name, value in target.custom_headers:
             final.set(name, value)
@@ -189,11 +193,13 @@ class OriginAsker:
         self._metrics.origin(visit.distribution, self._timer() - began_at, failure)
         if isinstance(result, Trouble):
             return result
-        changed = await self._triggers.origin_response(visit, request, target, result)
-        if isinstance(changed, Failed):
-            await result.body.close()
-            return _function_trouble(changed)
-        return Arrived(response=changed, generated=False, authorized=_authorized(visit, headers), forwarded=headers)
+        if "origin-response" in functions:
+            changed = await self._triggers.origin_response(visit, request, target, result)
+            if isinstance(changed, Failed):
+                await result.body.close()
+                return _function_trouble(changed)
+            result = changed
+        return Arrived(response=result, generated=False, authorized=_authorized(visit, headers), forwarded=headers)
 
     async def _attempts(self, target: OriginTarget, request: Request) -> Response | Trouble:
         """Ask until an answer begins. A failure that the origin may have acted on is not repeated."""
@@ -201,12 +207,14 @@ class OriginAsker:
         status, reason = 502, "connect"
         while attempts > 0:
             attempts -= 1
-            began_at = asyncio.get_running_loop().time()
+            complete_at: float | None = None
+            if target.completion_timeout_s is not None:
+                complete_at = asyncio.get_running_loop().time() + target.completion_timeout_s
             try:
-                async with asyncio.timeout(target.connect_timeout_s + target.read_timeout_s):
+                with self._deadlines.within(target.connect_timeout_s + target.read_timeout_s):
                     response = await self._fetch(target, request)
-                if target.completion_timeout_s is not None:
-                    response.body = BodyInTime(response.body, began_at + target.completion_timeout_s)
+                if complete_at is not None:
+                    response.body = BodyInTime(response.body, complete_at)
                 return response
             except UpstreamError as error:
                 reason = error.reason

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,7 +30,7 @@ class OriginFetch(Protocol):
     The request is complete: Host, target with the origin's path, custom headers. Raises wire's UpstreamError.
     """
 
-    async def __call__(self, target: OriginTarget, request: Request, /) -> Response: ...
+    def __call__(self, target: OriginTarget, request: Request, /) -> Awaitable[Response]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

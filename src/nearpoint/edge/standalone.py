@@ -8,6 +8,7 @@ import secrets
 import signal
 import socket
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -62,12 +63,17 @@ class ClientFetch:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._of: OriginTarget | None = None  # what was asked last, which is as good as always what is asked next
+        self._origin = Origin(host="", port=0)
+        self._timeouts = Timeouts()
 
-    async def __call__(self, target: OriginTarget, request: Request, /) -> Response:
-        tls = target.scheme == "https"
-        origin = Origin(host=target.host, port=target.port, tls=tls, idle_s=target.keepalive_timeout_s)
-        timeouts = Timeouts(connect_s=target.connect_timeout_s, read_s=target.read_timeout_s)
-        return await self._client.send(request, origin, timeouts)
+    def __call__(self, target: OriginTarget, request: Request, /) -> Awaitable[Response]:
+        if target is not self._of:
+            tls = target.scheme == "https"
+            self._origin = Origin(host=target.host, port=target.port, tls=tls, idle_s=target.keepalive_timeout_s)
+            self._timeouts = Timeouts(connect_s=target.connect_timeout_s, read_s=target.read_timeout_s)
+            self._of = target
+        return self._client.send(request, self._origin, self._timeouts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,12 +67,7 @@ class Histogram:
 
     def observe(self, value: float) -> None:
         """Count one value."""
-        at = 0
-        for bound in self._bounds:
-            if value <= bound:
-                break
-            at += 1
-        self._buckets[at].add()
+        self._buckets[bisect_left(self._bounds, value)].add()
         self._sum.add(value)
 
 
