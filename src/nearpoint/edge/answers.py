@@ -25,12 +25,17 @@ def passed_fields(visit: Visit, headers: Headers, *, received_at: float, via: st
 
     Set-Cookie goes only where cookies are forwarded; what `no-cache="…"` names is not for the cache.
     """
-    control = parse_cache_control(headers.get_all("cache-control"))
-    left_out = frozenset(control.no_cache_fields) & {"set-cookie"} if visit.why_not is None else frozenset()
-    fields = kept_headers(headers, keep_cookies=visit.behavior.origin_fields.passes_cookies, left_out=left_out)
-    if "date" not in headers:
+    said = headers.by_name()
+    keep_cookies = visit.behavior.origin_fields.passes_cookies
+    if keep_cookies and "set-cookie" in said and visit.why_not is None:
+        keep_cookies = "set-cookie" not in parse_cache_control(said.get("cache-control", ())).no_cache_fields
+    fields = kept_headers(headers, keep_cookies=keep_cookies)
+    if "date" not in said:
         fields.append(("Date", http_date(datetime.fromtimestamp(received_at, UTC))))
-    return with_via(fields, via)
+    if "via" in said:
+        return with_via(fields, via)
+    fields.append(("Via", via))
+    return fields
 
 
 def result_word(visit: Visit, status: int, result: str) -> str:

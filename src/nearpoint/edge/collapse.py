@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+
+import msgspec
 
 from nearpoint.edge.entry import Entry, Variant
 from nearpoint.edge.fill import Fill
@@ -13,21 +14,20 @@ from nearpoint.edge.vary import Variance
 from nearpoint.edge.visit import Answer, Trouble
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
     """A whole answer, in the cache or as good as: everybody of its variant may have it while it is fresh.
 
-    `why`: the reason that it is not in the cache after all.
+    `fields` are the entry's. `why`: the reason that it is not in the cache after all.
     """
 
     entry: Entry
+    fields: list[tuple[str, str]]
     result: str
     note: str
     why: Why | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filling:
+class Filling(msgspec.Struct, frozen=True, kw_only=True):
     """An answer that will be stored, its body still on the way: those of its variant may read along."""
 
     status: int
@@ -41,8 +41,7 @@ class Filling:
     note: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Private:
+class Private(msgspec.Struct, frozen=True, kw_only=True):
     """An answer for the one who asked; the others ask for themselves."""
 
     answer: Answer
@@ -55,22 +54,27 @@ Landing = Stored | Filling | Private | Trouble
 class Flight:
     """A request to the origin that is under way. `landing` is None when whoever led it has gone away."""
 
-    __slots__ = ("_landed", "landing", "started_at")
+    __slots__ = ("_followed", "_landed", "landing", "started_at")
 
     def __init__(self, started_at: float) -> None:
         self.started_at = started_at
         self.landing: Landing | None = None
-        self._landed = asyncio.Event()
+        self._landed = False
+        self._followed: asyncio.Event | None = None  # made when somebody follows, as hardly ever anybody does
 
     def land(self, landing: Landing | None) -> None:
         """Tell everybody who waits; only the first call counts."""
-        if not self._landed.is_set():
+        if not self._landed:
             self.landing = landing
-            self._landed.set()
+            self._landed = True
+            if self._followed is not None:
+                self._followed.set()
 
     async def wait(self, timeout_s: float | None = None) -> Landing | None:
         """The landing, or None when the leader has gone. Raises TimeoutError."""
-        if not self._landed.is_set():
+        if not self._landed:
+            if self._followed is None:
+                self._followed = asyncio.Event()
             async with asyncio.timeout(timeout_s):
-                await self._landed.wait()
+                await self._followed.wait()
         return self.landing

@@ -27,12 +27,21 @@ def fields_304(fields: Fields) -> Fields:
 
 
 def from_entry(
-    request: Request, entry: Entry, *, now: float, result: str, note: str, parts: PartsOf | None = None
+    request: Request,
+    entry: Entry,
+    *,
+    now: float,
+    result: str,
+    note: str,
+    parts: PartsOf | None = None,
+    fields: Fields | None = None,
 ) -> Answer:
-    """The answer from a stored entry. `parts` reads a body that is kept in parts."""
+    """The answer from a stored entry. `parts` reads a body that is kept in parts; `fields` are the entry's, if they
+    are at hand."""
     read = entry.part if parts is None or not isinstance(entry.body, Parts) else parts
-    fields = decode_fields(entry.fields)
-    answer = shaped(request, entry.status, Headers(fields), len(entry.body))
+    if fields is None:
+        fields = decode_fields(entry.fields)
+    answer = shaped(request, entry.status, fields, len(entry.body))
     if isinstance(answer, Span):
         part = answer
         answer = Answer(status=206, fields=[*fields, ("Content-Range", content_range(part, len(entry.body)))])
@@ -46,7 +55,7 @@ def from_entry(
 
 def from_fill(request: Request, status: int, fields: Fields, fill: Fill, *, result: str, note: str) -> Answer:
     """The answer from a body that is still arriving. Only while the fill is whole."""
-    answer = shaped(request, status, Headers(fields), fill.length)
+    answer = shaped(request, status, fields, fill.length)
     if isinstance(answer, Span):
         part = answer
         answer = Answer(status=206, fields=[*fields, ("Content-Range", content_range(part, fill.length))])
@@ -58,16 +67,17 @@ def from_fill(request: Request, status: int, fields: Fields, fill: Fill, *, resu
     return answer
 
 
-def shaped(request: Request, status: int, headers: Headers, size: int | None) -> Answer | Span | None:
+def shaped(request: Request, status: int, fields: Fields, size: int | None) -> Answer | Span | None:
     """What the request's conditions and range make of a whole answer.
 
     An Answer (304, 412, 416) without a body, the span to send, or None: all of it.
     """
     if status != 200 or request.method not in ("GET", "HEAD") or _SHAPING.isdisjoint(request.headers.by_name()):
         return None
+    headers = Headers(fields)
     condition = check_conditions(request.headers, headers)
     if condition is Condition.NOT_MODIFIED:
-        return Answer(status=304, fields=fields_304(list(headers)))
+        return Answer(status=304, fields=fields_304(fields))
     if condition is Condition.FAILED:
         return Answer(status=412, fields=[])
     if size is None or request.method != "GET":

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 
 from nearpoint.edge.accesslog import AccessLog
-from nearpoint.edge.answers import dress, own_page, result_word
+from nearpoint.edge.answers import Fields, dress, own_page, result_word
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.cache import MemoryCache
 from nearpoint.edge.collapse import Landing, Private, Stored
@@ -323,7 +323,9 @@ class Edge:
             note += "; collapsed"
         result = result_word(visit, what.status, result)
         if isinstance(landing, Stored):
-            answer = await self._from_entry(visit, forwarded, landing.entry, now=now, result=result, note=note)
+            answer = await self._from_entry(
+                visit, forwarded, landing.entry, now=now, result=result, note=note, fields=landing.fields
+            )
             if answer is not None and landing.result == MISS and not followed and answer.age_s == 0:
                 answer.age_s = None
             return answer
@@ -361,11 +363,19 @@ class Edge:
         return await self._from_entry(visit, forwarded, entry, now=now, result=result, note=note)
 
     async def _from_entry(
-        self, visit: Visit, forwarded: Headers, entry: Entry, *, now: float, result: str, note: str
+        self,
+        visit: Visit,
+        forwarded: Headers,
+        entry: Entry,
+        *,
+        now: float,
+        result: str,
+        note: str,
+        fields: Fields | None = None,
     ) -> Answer | None:
         """The answer from an entry. None: a part of it is missing and the origin has another body by now."""
         parts = self._transfer.parts_of(visit, forwarded, entry) if isinstance(entry.body, Parts) else None
-        answer = from_entry(visit.request, entry, now=now, result=result, note=note, parts=parts)
+        answer = from_entry(visit.request, entry, now=now, result=result, note=note, parts=parts, fields=fields)
         answer.requested_at, answer.fresh_until = entry.requested_at, entry.fresh_until
         if isinstance(answer.body, PartsBody):
             try:

@@ -6,13 +6,17 @@ takes the origin's word alone and gives nothing a lifetime by itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
+
+import msgspec
 
 from nearpoint.edge.directives import CacheControl, parse_cache_control
 from nearpoint.edge.policies import CachePolicy
 from nearpoint.wire.dates import parse_http_date
 from nearpoint.wire.message import Headers
+
+DATE_CHARACTERS_MAX = 64
 
 
 class Source(Enum):
@@ -26,8 +30,7 @@ class Source(Enum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Freshness:
+class Freshness(msgspec.Struct, frozen=True, kw_only=True):
     """The arithmetic and its result, in seconds from the moment the answer came in.
 
     `fresh_s` is what is left of the lifetime; `initial_age_s` is the age the answer had on arrival.
@@ -41,20 +44,28 @@ class Freshness:
     stale_when_unreachable: bool
 
 
-def _unix_s(text: str | None) -> float | None:
-    moment = parse_http_date(text) if text else None
+@lru_cache(maxsize=256)  # what origins answer in the same second bears the same date
+def _unix_s(text: str) -> float | None:
+    moment = parse_http_date(text) if len(text) <= DATE_CHARACTERS_MAX else None
     return None if moment is None else moment.timestamp()
+
+
+def _date_s(headers: Headers) -> float | None:
+    dates = headers.by_name().get("date")
+    return None if dates is None else _unix_s(dates[0])
 
 
 def initial_age_s(headers: Headers, *, requested_at: float, received_at: float, strict: bool) -> float:
     """RFC 9111 §4.2.3. Not `strict`: the origin's clock is not believed, only its Age field."""
-    text = (headers.get("age") or "").strip()
-    age_s = float(min(int(text), 2**31)) if text.isascii() and text.isdigit() and len(text) < 20 else 0.0
-    if age_s:
-        age_s += max(0.0, received_at - requested_at)
+    said = headers.by_name()
+    age_s = 0.0
+    if "age" in said:
+        text = said["age"][0].strip()
+        if text.isascii() and text.isdigit() and len(text) < 20 and int(text):
+            age_s = float(min(int(text), 2**31)) + max(0.0, received_at - requested_at)
     if not strict:
         return age_s
-    date = _unix_s(headers.get("date"))
+    date = _date_s(headers)
     apparent_s = max(0.0, received_at - date) if date is not None else 0.0
     return max(age_s, apparent_s if apparent_s >= 2 else 0.0)  # Date is in whole seconds, renewed once a second
 
@@ -65,12 +76,12 @@ def stated_lifetime_s(control: CacheControl, headers: Headers, received_at: floa
         return float(control.s_maxage_s), Source.S_MAXAGE
     if control.max_age_s is not None:
         return float(control.max_age_s), Source.MAX_AGE
-    expires = headers.get_all("expires")
+    expires = headers.by_name().get("expires")
     if expires:
         at = _unix_s(expires[0]) if len(expires) == 1 else None
         if at is None:  # an invalid date, "0" above all, is in the past (§5.3)
             return 0.0, Source.EXPIRES
-        date = _unix_s(headers.get("date"))
+        date = _date_s(headers)
         return max(0.0, at - (received_at if date is None else date)), Source.EXPIRES
     return None, Source.NONE
 
@@ -88,7 +99,7 @@ def judge(
     `error_min_ttl_s` is set for an error that CloudFront keeps: it takes MinTTL's and DefaultTTL's place.
     The result never exceeds MaxTTL, or `error_min_ttl_s` where that is more.
     """
-    control = parse_cache_control(headers.get_all("cache-control"))
+    control = parse_cache_control(headers.by_name().get("cache-control", ()))
     strict = policy.explicit_only
     age_s = initial_age_s(headers, requested_at=requested_at, received_at=received_at, strict=strict)
     stated_s, source = stated_lifetime_s(control, headers, received_at)

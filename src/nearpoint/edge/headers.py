@@ -179,18 +179,11 @@ class OriginFields:
         return _USER_AGENT if low == "user-agent" else _PASSED
 
 
-def kept_headers(
-    origin: Headers, *, keep_cookies: bool, left_out: frozenset[str] = frozenset()
-) -> list[tuple[str, str]]:
-    """The fields of an origin's answer that are passed on and stored: none of one hop's or one moment's.
-
-    `left_out` are further names, in lower case (no-cache="…").
-    """
+def kept_headers(origin: Headers, *, keep_cookies: bool) -> list[tuple[str, str]]:
+    """The fields of an origin's answer that are passed on and stored: none of one hop's or one moment's."""
     dropped = _NOT_KEPT
     if "connection" in origin.by_name():
         dropped |= connection_options(origin)
-    if left_out:
-        dropped |= left_out
     if not keep_cookies:
         dropped |= {"set-cookie"}
     return [field for field in origin if field[0].lower() not in dropped]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import structlog
 
 from nearpoint.edge.answers import Fields, result_word
@@ -32,8 +32,7 @@ from nearpoint.wire.ranges import Span, content_range
 log = structlog.get_logger("nearpoint.edge")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """An origin's answer as it came, with what it will be called. `part`: first byte, last byte and size of a 206."""
 
     visit: Visit
@@ -70,7 +69,7 @@ class Keeper:
         if isinstance(verdict, Keep):
             renewed = self._entry(reply, verdict, entry.body)
             self._tiers.put(renewed)
-            return Stored(entry=renewed, result=REFRESH_HIT, note=f"{reply.how}; stored")
+            return Stored(entry=renewed, fields=reply.fields, result=REFRESH_HIT, note=f"{reply.how}; stored")
         self._tiers.drop(entry)
         note = f"{reply.how}; detail={verdict.value}"
         answer = from_entry(
@@ -91,7 +90,7 @@ class Keeper:
             # Only the end of the connection would end it, so whether it is whole can't be known.
             return self.private(reply, Why.INCOMPLETE)
         if coding is not None:
-            reply = replace(reply, fields=encoded_fields(reply.fields, coding))
+            reply = msgspec.structs.replace(reply, fields=encoded_fields(reply.fields, coding))
         elif length is not None and length > PART_BYTES:
             return self._keep_parts(reply, verdict, length)
         if length is not None and length <= self._bounds.read_whole_bytes_max:
@@ -152,9 +151,10 @@ class Keeper:
 
     def _put(self, reply: Reply, entry: Entry) -> Stored:
         if self._tiers.put(entry):
-            return Stored(entry=entry, result=reply.result, note=f"{reply.how}; stored")
+            return Stored(entry=entry, fields=reply.fields, result=reply.result, note=f"{reply.how}; stored")
         why = Why.INVALIDATED if self._tiers.memory.is_invalidated(entry) else Why.TOO_LARGE
-        return Stored(entry=entry, result=reply.result, note=f"{reply.how}; detail={why.value}", why=why)
+        note = f"{reply.how}; detail={why.value}"
+        return Stored(entry=entry, fields=reply.fields, result=reply.result, note=note, why=why)
 
     def _keep_parts(self, reply: Reply, verdict: Keep, size: int, first: int = 0, last: int | None = None) -> Stored:
         """Cut a body into parts while it arrives, from part `first` to part `last`."""
@@ -187,7 +187,7 @@ class Keeper:
         size, begins_at = body.length, 0
         if reply.part is not None:
             begins_at, _, size = reply.part
-        answer = shaped(request, reply.status, Headers(reply.fields), size)
+        answer = shaped(request, reply.status, reply.fields, size)
         if isinstance(answer, Answer):
             self._spawn(body.close())
         elif isinstance(answer, Span):

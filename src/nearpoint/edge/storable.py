@@ -6,8 +6,9 @@ RFC 9111 §3 with CloudFront's rules for errors and for no-store, no-cache and p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from enum import Enum
+
+import msgspec
 
 from nearpoint.edge.config import ErrorResponse
 from nearpoint.edge.directives import parse_cache_control
@@ -46,8 +47,7 @@ class Why(Enum):
     DECEPTION = "deception"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keep:
+class Keep(msgspec.Struct, frozen=True, kw_only=True):
     """The answer may be kept, this long, for requests of this variance."""
 
     freshness: Freshness
@@ -84,10 +84,11 @@ def decide(
         return Why.PARTIAL
     if status not in KEPT_WHEN_TOLD:
         return Why.STATUS
-    control = parse_cache_control(headers.get_all("cache-control"))
+    said = headers.by_name()
+    control = parse_cache_control(said.get("cache-control", ()))
     error_min_ttl_s = None
     if not policy.explicit_only and status >= 400:
-        told = control.max_age_s is not None or control.s_maxage_s is not None or "expires" in headers
+        told = control.max_age_s is not None or control.s_maxage_s is not None or "expires" in said
         if custom is not None:
             error_min_ttl_s = custom.min_ttl_s
         elif status in ERRORS_ALWAYS_KEPT:
@@ -106,9 +107,9 @@ def decide(
         return Why.NO_STORE  # a failure that asks not to be kept is believed, so it can't stick
     if authorized and not (control.public or control.s_maxage_s is not None or control.must_revalidate):
         return Why.AUTHORIZATION
-    if "set-cookie" in headers and not strips_cookies and "set-cookie" not in control.no_cache_fields:
+    if "set-cookie" in said and not strips_cookies and "set-cookie" not in control.no_cache_fields:
         return Why.SET_COOKIE
-    variance = vary_names(headers.get_all("vary"))
+    variance = vary_names(said["vary"]) if "vary" in said else ()
     if variance is None:
         return Why.VARY
     freshness = judge(
@@ -119,7 +120,7 @@ def decide(
         error_min_ttl_s=error_min_ttl_s,
     )
     if shield_s is not None:
-        return Keep(freshness=replace(freshness, fresh_s=shield_s), variance=variance)
+        return Keep(freshness=msgspec.structs.replace(freshness, fresh_s=shield_s), variance=variance)
     if freshness.source is Source.NONE:
         return Why.NO_CACHE if control.no_cache else Why.NO_FRESHNESS
     if deceptive and stated_lifetime_s(control, headers, received_at)[0] is None:
@@ -127,6 +128,6 @@ def decide(
     if freshness.source is Source.DEFAULT and status not in HEURISTIC and not control.public:
         return Why.STATUS
     lasts = freshness.fresh_s > 0 or freshness.stale_while_revalidate_s > 0
-    if not lasts and "etag" not in headers and "last-modified" not in headers:
+    if not lasts and "etag" not in said and "last-modified" not in said:
         return Why.NO_CACHE if control.no_cache else Why.NO_VALIDATOR
     return Keep(freshness=freshness, variance=variance)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from nearpoint.edge.config import Behavior, Distribution
 from nearpoint.edge.entry import Variant
@@ -22,8 +23,7 @@ REDIRECT = "Redirect"
 GENERATED = "LambdaGeneratedResponse"
 
 
-@dataclass(slots=True, kw_only=True)
-class Visit:
+class Visit(msgspec.Struct, kw_only=True, eq=False):
     """One request on its way through the phases. Filled in as they pass."""
 
     request: Request
@@ -46,8 +46,7 @@ class Visit:
         return f"{self.path}?{query}" if query else self.path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class Trouble(msgspec.Struct, frozen=True, kw_only=True):
     """The origin or the function failed. `unreachable`: no answer came at all. `text` is for the log alone."""
 
     status: int
@@ -57,8 +56,7 @@ class Trouble:
     text: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
-class Answer:
+class Answer(msgspec.Struct, kw_only=True, eq=False):
     """What the viewer gets, before the edge's own fields are put in.
 
     `status_note` is the part of Cache-Status after the cache's name (RFC 9211). `content_length` is for an answer to
@@ -68,7 +66,7 @@ class Answer:
 
     status: int
     fields: list[tuple[str, str]]
-    body: Body = field(default_factory=BytesBody)
+    body: Body = msgspec.field(default_factory=BytesBody)
     result: str = MISS
     status_note: str = ""
     age_s: int | None = None
