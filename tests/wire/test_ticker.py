@@ -19,13 +19,16 @@ async def test_what_ends_in_time_is_left_alone() -> None:
 async def test_what_does_not_is_cancelled_and_the_task_goes_on() -> None:
     deadlines = Deadlines(0.01)
     seen: list[str] = []
-    with pytest.raises(TimeoutError):
-        with deadlines.within(0.02):
-            try:
-                await asyncio.sleep(5)
-            except asyncio.CancelledError:
-                seen.append("cancelled")
-                raise
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(5)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    with pytest.raises(TimeoutError), deadlines.within(0.02):
+        await work()
     await asyncio.sleep(0)  # a cancellation that was left over would come out here
     assert seen == ["cancelled"]
     task = asyncio.current_task()
@@ -65,17 +68,15 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
 
 async def test_an_error_of_the_block_is_its_own() -> None:
     deadlines = Deadlines(0.01)
-    with pytest.raises(ValueError, match="other"):
-        with deadlines.within(5):
-            raise ValueError("other")
+    with pytest.raises(ValueError, match="other"), deadlines.within(5):
+        raise ValueError("other")
     assert not deadlines.waiting
 
 
 async def test_the_inner_one_strikes_alone() -> None:
     deadlines = Deadlines(0.01)
     with deadlines.within(5):
-        with pytest.raises(TimeoutError):
-            with deadlines.within(0.02):
-                await asyncio.sleep(5)
+        with pytest.raises(TimeoutError), deadlines.within(0.02):
+            await asyncio.sleep(5)
         await asyncio.sleep(0.02)
     assert not deadlines.waiting
