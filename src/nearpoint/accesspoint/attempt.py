@@ -140,10 +140,8 @@ class Attempts:
         if incoming.known is not None:
             return await store.send_signed(self._prepared(incoming, incoming.known, route, store), timeouts)
         query = query_for_store(request.query) if call.upload_region is not None else request.query
-        if incoming.copy is not None:
-            across = incoming.copy.across(route.region)
-            if across is not None:
-                return await incoming.copy.carry(across, request, store, route.bucket, query)
+        if incoming.copy is not None and incoming.copy.is_across(route.region):
+            return await incoming.copy.carry(request, store, route.bucket, query)
         copy_source = None if incoming.copy is None else incoming.copy.header(route.region)
 
         def before_body() -> None:

@@ -80,28 +80,17 @@ class CopyPlan:
         self.allowed(bucket)
         return self.source.header(bucket)
 
-    def across(self, region: str) -> str | None:
-        """The region that has to be read from when a copy is made in `region`; None when that has the source itself.
+    def is_across(self, region: str) -> bool:
+        """Whether a copy made in `region` has to be read from another one."""
+        return region not in self.buckets
 
-        Raises AwsError where the source is in no region that can be reached.
-        """
-        if region in self.buckets:
-            return None
-        for other in self.buckets:
-            if other in self.stores:
-                return other
-        raise AwsError("NoSuchBucket")
-
-    async def carry(self, source_region: str, request: Request, target: Store, bucket: str, query: str) -> Response:
+    async def carry(self, request: Request, target: Store, bucket: str, query: str) -> Response:
         """Copy from another region; `query` is the target store's own. Raises as `copy_across` does."""
-        source_bucket = self.buckets[source_region]
-        self.allowed(source_bucket)
         part = {name: value for name, value in parse_qsl(query) if name in ("partNumber", "uploadId")}
         version = self.source.version_query.removeprefix("?versionId=")
         copied, put = await copy_across(
             request,
-            source=self.stores[source_region],
-            source_bucket=source_bucket,
+            sources=self._sources(),
             source_key=self.source.key,
             source_version=unquote(version) or None,
             target=target,
@@ -119,3 +108,20 @@ class CopyPlan:
         if logged is not None:
             response.headers.add(LOGGED_HEADER, logged)
         return response
+
+    def _sources(self) -> list[tuple[Store, str]]:
+        """The stores that have the source and may be read, nearest first. Raises AwsError when there is none."""
+        found: list[tuple[Store, str]] = []
+        for region, bucket in self.buckets.items():
+            if region not in self.stores:
+                continue
+            try:
+                self.allowed(bucket)
+            except AwsError:
+                if not found:
+                    raise
+            else:
+                found.append((self.stores[region], bucket))
+        if not found:
+            raise AwsError("NoSuchBucket")
+        return found

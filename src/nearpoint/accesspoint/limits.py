@@ -15,10 +15,10 @@ from nearpoint.accesspoint.bulk_delete import BulkDelete
 from nearpoint.accesspoint.call import Call
 from nearpoint.accesspoint.routes import Route
 from nearpoint.awsproto.errors import AwsError
+from nearpoint.regions.conditions import fails, is_unchanged
 from nearpoint.regions.integrity import Integrity
 from nearpoint.regions.payload import Payload
 from nearpoint.state.resources import StoreLimits
-from nearpoint.wire.dates import parse_http_date
 from nearpoint.wire.message import Headers, Request, Response
 
 _NULL_VERSION = "null"  # what a bucket without versions calls its objects (S3 User Guide, "Versioning")
@@ -115,9 +115,9 @@ def mend(request: Request, response: Response, limits: StoreLimits) -> None:
     """Put right what a store says wrongly of an object: whether a condition holds, the status of a part, and the names
     of metadata. Raises AwsError (PreconditionFailed, NotModified)."""
     if "conditional read" in limits.mended and response.status in (200, 206):
-        if _fails(request.headers, response.headers):
+        if fails(request.headers, response.headers):
             raise AwsError("PreconditionFailed")
-        if _is_unchanged(request.headers, response.headers):
+        if is_unchanged(request.headers, response.headers):
             kept = {name: value for name, value in response.headers if name.lower() in _OF_NOT_MODIFIED}
             raise AwsError("NotModified", headers=kept)
     headers = response.headers
@@ -132,26 +132,6 @@ def mend(request: Request, response: Response, limits: StoreLimits) -> None:
             for name, value in headers
         )
     response.headers = headers
-
-
-def _fails(asked: Headers, said: Headers) -> bool:
-    """Whether If-Match, or else If-Unmodified-Since, does not hold (RFC 9110 §13.1.1, §13.1.4)."""
-    wanted, etag = asked.get("if-match"), said.get("etag") or ""
-    if wanted is not None:
-        return wanted.strip() != "*" and etag not in [one.strip() for one in wanted.split(",")]
-    since = parse_http_date(asked.get("if-unmodified-since") or "")
-    changed = parse_http_date(said.get("last-modified") or "")
-    return since is not None and changed is not None and changed > since
-
-
-def _is_unchanged(asked: Headers, said: Headers) -> bool:
-    """Whether If-None-Match, or else If-Modified-Since, says that the client has it (RFC 9110 §13.1.2, §13.1.3)."""
-    known, etag = asked.get("if-none-match"), (said.get("etag") or "").removeprefix("W/")
-    if known is not None:
-        return known.strip() == "*" or etag in [one.strip().removeprefix("W/") for one in known.split(",")]
-    since = parse_http_date(asked.get("if-modified-since") or "")
-    changed = parse_http_date(said.get("last-modified") or "")
-    return since is not None and changed is not None and changed <= since
 
 
 def protect(call: Call, request: Request, payload: Payload, routes: Sequence[Route], limits: Limits) -> None:

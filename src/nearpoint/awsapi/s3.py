@@ -324,8 +324,7 @@ class S3:
         is_part = call.operation.name == "UploadPartCopy"
         copied, put = await copy_across(
             call.request,
-            source=self._store(source.region),
-            source_bucket=source.name,
+            sources=[(self._store(source.region), source.name)],
             source_key=source_key,
             source_version=version_id,
             target=self._store(bucket.region),

@@ -19,13 +19,14 @@ from nearpoint.bucket.calls import Call, Result, conditions_of, legal_key, write
 from nearpoint.bucket.checksums import Checksum
 from nearpoint.bucket.conditions import Met, decide_read
 from nearpoint.bucket.disk import Disk, write_all
-from nearpoint.bucket.intake import BODY_BYTES_MAX, INLINE_BYTES_MAX, Received
+from nearpoint.bucket.intake import INLINE_BYTES_MAX, Received
 from nearpoint.bucket.metadata import Description, kept_head, refuse_unsupported
 from nearpoint.bucket.objects import place_object
 from nearpoint.bucket.reading import cut, find_object
 from nearpoint.bucket.rows import NewObject, Piece, Stored
 from nearpoint.bucket.store import Store, now_us
 from nearpoint.bucket.writer import unavailable
+from nearpoint.regions.copy import SOURCE_BYTES_MAX, too_large
 
 _BLOCK_BYTES = 1024 * 1024
 
@@ -82,11 +83,8 @@ def find_source(store: Store, call: Call) -> Source:
 
 async def copy_bytes(store: Store, pieces: list[Piece], offset: int, length: int, algorithm: str) -> Received:
     """Content of its own with these bytes, on disk (or to be kept with its metadata when it is small)."""
-    if length > BODY_BYTES_MAX:
-        raise AwsError(
-            "InvalidRequest",
-            "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120",
-        )
+    if length > SOURCE_BYTES_MAX:
+        raise too_large()
     chosen = cut(pieces, offset, length)
     files = [piece.number for piece, _, _ in chosen if piece.data is None]
     loop = asyncio.get_running_loop()

@@ -5,7 +5,6 @@ A part's content is stored like an object's. Completing writes nothing anew: the
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
 import apsw
@@ -24,10 +23,10 @@ from nearpoint.bucket.rows import NewObject
 from nearpoint.bucket.schema import fetch_all, fetch_one
 from nearpoint.bucket.store import Store, now_us
 from nearpoint.bucket.writer import Transaction
+from nearpoint.regions.copy import beyond_source, parse_copy_range
 from nearpoint.wire.message import Headers, Response
 
 PART_NUMBER_MAX = 10_000
-_RANGE = re.compile(r"bytes=(\d{1,19})-(\d{1,19})")
 
 
 class Upload(NamedTuple):
@@ -340,22 +339,10 @@ def _part_number(call: Call) -> int:
 
 
 def _copy_range(field: str | None, size: int) -> tuple[int, int]:
-    """Offset and length of x-amz-copy-source-range, whose both ends must be given. Raises InvalidArgument."""
+    """Offset and length of x-amz-copy-source-range in a source of `size` bytes. Raises InvalidArgument."""
     if field is None:
         return 0, size
-    match = _RANGE.fullmatch(field)
-    if match is None:
-        raise AwsError(
-            "InvalidArgument",
-            "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the "
-            "zero-based offsets of the first and last bytes to copy",
-            extra={"ArgumentName": "x-amz-copy-source-range", "ArgumentValue": field},
-        )
-    first, last = int(match[1]), int(match[2])
-    if first > last or last >= size:
-        raise AwsError(
-            "InvalidArgument",
-            f"Range specified is not valid for source object of size: {size}",
-            extra={"ArgumentName": "x-amz-copy-source-range", "ArgumentValue": field},
-        )
+    first, last = parse_copy_range(field)
+    if last >= size:
+        raise beyond_source(first, last, size)
     return first, last - first + 1
