@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from nearpoint.edge.logline import clean, detailed_result, line, read_fields
+from nearpoint.edge.logline import clean, line, read_fields
 from nearpoint.edge.ready import Hit
-from nearpoint.edge.visit import ERROR, Answer
+from nearpoint.edge.visit import Answer
 from nearpoint.wire.client import UpstreamError
 from nearpoint.wire.filebody import FileBody, SpanBody
-from nearpoint.wire.message import Body, BytesBody, Peer, Request
+from nearpoint.wire.message import Body, BytesBody, Headers, Peer, Request
 
 BATCH_LINES = 256
 FLUSH_S = 1.0
 _MEMO_MAX = 4_096
-_UNKNOWN = Peer("", "http")
 
 
 class LogSink(Protocol):
@@ -122,49 +121,30 @@ class AccessLog:
         now = self._clock()
 
         def done(ended_at: float, sent_bytes: int, why: str | None) -> None:
-            content_type, first, last = "", "-", "-"
-            for name, value in answer.fields:
-                low = name.lower()
-                if low == "content-type":
-                    content_type = value
-                elif low == "content-range" and answer.status == 206:
-                    first, _, last = value.partition(" ")[2].partition("/")[0].partition("-")
             waiting = self._lines.get(id)
             if waiting is None:
                 return
-            peer = request.peer or _UNKNOWN
-            text = line(
-                moment=self._moment_of(int(ended_at)),
-                pop=self._pop,
-                sent_bytes=head_bytes + sent_bytes,
-                client=request.client_ip,
-                method=request.method,
-                domain=how.domain,
-                target=request.target,
-                status=answer.status,
-                said=read_fields(request.headers),
-                cookies=how.cookies,
-                result=answer.result,
-                request_id=request_id,
-                protocol=request.scheme,
-                taken_s=max(0.0, ended_at - started_at),
-                first_byte_s=max(0.0, now - started_at),
-                tls=peer.tls,
-                cipher=peer.cipher,
-                final_result=answer.result if why is None else ERROR,
-                version=peer.protocol,
-                port=peer.port,
-                detailed=why or detailed_result(answer),
-                content_type=content_type,
-                content_length=body.length,
-                part=(first or "-", last or "-"),
+            second = int(ended_at)
+            waiting.append(
+                line(
+                    request,
+                    answer,
+                    moment=self._moment if second == self._second else self._moment_of(second),
+                    pop=self._pop,
+                    domain=how.domain,
+                    cookies=how.cookies,
+                    request_id=request_id,
+                    sent_bytes=head_bytes + sent_bytes,
+                    taken_s=max(0.0, ended_at - started_at),
+                    first_byte_s=max(0.0, now - started_at),
+                    why=why,
+                )
             )
-            waiting.append(text)
             if len(waiting) >= BATCH_LINES:
                 self.flush()
 
-        if isinstance(body, BytesBody | FileBody):
-            done(now, body.length or 0, None)
+        if isinstance(body, (BytesBody, FileBody)):
+            done(now, body.length, None)
             return body
         return (_CountedSpans if isinstance(body, SpanBody) else _Counted)(body, self._clock, done)
 
@@ -251,7 +231,7 @@ class _HitLine:
 
 def _hit_parts(how: Logged, peer: Peer, hit: Hit) -> tuple[str, str, str]:
     """What lines of the same hit have in common at all times: from c-ip to the id, to the port, to the type."""
-    said = read_fields([(name.decode("latin-1"), value.decode("latin-1")) for name, value in hit.headers])
+    said = read_fields(Headers([(name.decode("latin-1"), value.decode("latin-1")) for name, value in hit.headers]))
     stem, _, query = hit.target.decode("latin-1").partition("?")
     verb, result = hit.method.decode(), hit.ready.result
     received_bytes = said.size + len(hit.target) + len(hit.method) + 11

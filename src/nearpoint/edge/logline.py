@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from urllib.parse import quote
 
+import msgspec
+
 from nearpoint.edge.visit import ERROR, GENERATED, Answer
+from nearpoint.wire.message import Headers, Peer, Request
 
 FIELDS = (
     "date time x-edge-location sc-bytes c-ip cs-method cs(Host) cs-uri-stem sc-status cs(Referer) cs(User-Agent) "
@@ -19,8 +21,7 @@ FIELDS = (
 HEAD = f"#Version: 1.0\n#Fields: {FIELDS}\n".encode()
 URL_CHARACTERS_MAX = 8_192
 _SAFE = "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~%"
-_CLEAN = re.compile(r"[!-~]+")  # all that quote would leave as it is, which is the most common
-_LOGGED = ("host", "referer", "user-agent", "x-forwarded-for", "cookie")
+_UNKNOWN = Peer("", "http")
 _DETAIL = re.compile(r"detail=([a-z-]+)")
 # x-edge-detailed-result-type by the reason that Cache-Status gives.
 _DETAILED = {
@@ -41,8 +42,7 @@ _DETAILED = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class Said(msgspec.Struct, frozen=True, kw_only=True):
     """What a request's fields say, as the log writes it, and their size in bytes."""
 
     host: str
@@ -55,28 +55,36 @@ class Said:
 
 def clean(value: str) -> str:
     """A value as the log writes it: white space, control and non-ASCII characters percent-encoded, `-` when empty."""
-    if _CLEAN.fullmatch(value):
+    if not value:
+        return "-"
+    if value.isascii() and value.isprintable() and " " not in value:  # all that quote would leave as it is
         return value
-    return quote(value, safe=_SAFE, encoding="latin-1") if value else "-"
+    return quote(value, safe=_SAFE, encoding="latin-1")
 
 
-def read_fields(headers: Iterable[tuple[str, str]]) -> Said:
-    """What of a request's fields is logged."""
-    found: dict[str, str] = {}
+def read_fields(headers: Headers) -> Said:
+    """What of a request's fields is logged: of one that comes twice the last, of cookies all."""
     size = 2
     for name, value in headers:
         size += len(name) + len(value) + 4
-        low = name.lower()
-        if low in _LOGGED:
-            text = value.strip(" \t")
-            found[low] = f"{found[low]}; {text}" if low in found and low == "cookie" else text
-    host, referer, agent, forwarded, cookie = [clean(found[name]) if name in found else "-" for name in _LOGGED]
-    return Said(host=host, referer=referer, agent=agent, forwarded=forwarded, cookie=cookie, size=size)
+    found = headers.by_name()
+    return Said(
+        host=_last(found.get("host")),
+        referer=_last(found.get("referer")),
+        agent=_last(found.get("user-agent")),
+        forwarded=_last(found.get("x-forwarded-for")),
+        cookie=clean("; ".join(value.strip(" \t") for value in found["cookie"])) if "cookie" in found else "-",
+        size=size,
+    )
+
+
+def _last(values: Sequence[str] | None) -> str:
+    return "-" if values is None else clean(values[-1].strip(" \t"))
 
 
 def detailed_result(answer: Answer) -> str:
     """x-edge-detailed-result-type: the result, or what it was in particular."""
-    details = _DETAIL.findall(answer.status_note)
+    details = _DETAIL.findall(answer.status_note) if "detail=" in answer.status_note else ()
     if answer.result == ERROR:
         known = [_DETAILED[each] for each in details if each in _DETAILED]
         return known[-1] if known else "OriginError" if "fwd-status=" in answer.status_note else ERROR
@@ -86,44 +94,41 @@ def detailed_result(answer: Answer) -> str:
 
 
 def line(
+    request: Request,
+    answer: Answer,
     *,
     moment: str,
     pop: str,
-    sent_bytes: int,
-    client: str,
-    method: str,
     domain: str,
-    target: str,
-    status: int,
-    said: Said,
     cookies: bool,
-    result: str,
     request_id: str,
-    protocol: str,
+    sent_bytes: int,
     taken_s: float,
     first_byte_s: float,
-    tls: str,
-    cipher: str,
-    final_result: str,
-    version: str,
-    port: int,
-    detailed: str,
-    content_type: str,
-    content_length: int | None,
-    part: tuple[str, str] = ("-", "-"),
+    why: str | None,
 ) -> str:
-    """The line of a request whose answer has gone out, with its end. Text is as the log writes it.
+    """The line of a request whose answer has gone out, with its end.
 
-    `moment`: date and time, with the tab between; `client`: address; `protocol`: `http` or `https`; `version`:
-    `HTTP/1.1`.
+    `moment`: date and time, with the tab between; `domain`: the distribution's, empty: what the viewer asked for;
+    `why` the answer broke off, in the log's words.
     """
+    said, peer, target = read_fields(request.headers), request.peer or _UNKNOWN, request.target
     stem, _, query = target.partition("?")
-    received_bytes = said.size + len(target) + len(method) + 11
+    received_bytes = said.size + len(target) + len(request.method) + 11
+    content_type, first, last = "-", "-", "-"
+    for name, value in answer.fields:
+        low = name.lower()
+        if low == "content-type":
+            content_type = clean(value)
+        elif low == "content-range" and answer.status == 206:
+            first, _, last = value.partition(" ")[2].partition("/")[0].partition("-")
+    length = answer.body.length
     return (
-        f"{moment}\t{pop}\t{sent_bytes}\t{client or '-'}\t{clean(method)}\t{domain or said.host}\t"
-        f"{clean(stem[:URL_CHARACTERS_MAX])}\t{status:03}\t{said.referer}\t{said.agent}\t"
-        f"{clean(query[:URL_CHARACTERS_MAX])}\t{said.cookie if cookies else '-'}\t{result}\t{request_id}\t{said.host}\t"
-        f"{protocol}\t{received_bytes}\t{taken_s:.3f}\t{said.forwarded}\t{tls or '-'}\t{cipher or '-'}\t"
-        f"{final_result}\t{version}\t-\t-\t{port or '-'}\t{first_byte_s:.3f}\t{detailed}\t{clean(content_type)}\t"
-        f"{'-' if content_length is None else content_length}\t{part[0]}\t{part[1]}\n"
+        f"{moment}\t{pop}\t{sent_bytes}\t{request.client_ip or '-'}\t{clean(request.method)}\t{domain or said.host}\t"
+        f"{clean(stem[:URL_CHARACTERS_MAX])}\t{answer.status:03}\t{said.referer}\t{said.agent}\t"
+        f"{clean(query[:URL_CHARACTERS_MAX])}\t{said.cookie if cookies else '-'}\t{answer.result}\t{request_id}\t"
+        f"{said.host}\t{request.scheme}\t{received_bytes}\t{taken_s:.3f}\t{said.forwarded}\t{peer.tls or '-'}\t"
+        f"{peer.cipher or '-'}\t{answer.result if why is None else ERROR}\t{peer.protocol}\t-\t-\t{peer.port or '-'}\t"
+        f"{first_byte_s:.3f}\t{why or detailed_result(answer)}\t{content_type}\t{'-' if length is None else length}\t"
+        f"{first or '-'}\t{last or '-'}\n"
     )
