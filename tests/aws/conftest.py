@@ -89,7 +89,7 @@ def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clients]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     # moto reads "deny, unless over TLS" as "deny": it has no conditions.
     monkeypatch.setattr(FakeBucket, "get_permission", lambda *_: PermissionResult.NEUTRAL)
-    monkeypatch.setattr(Clients, "poll_s", 0.001)
+    monkeypatch.setattr(Clients, "pause_s_max", 0.001)
     with moto.mock_aws():
         yield Clients(target="aws", session=boto3.Session(region_name="us-east-1"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -92,9 +93,16 @@ class Clients:
             )
 
     @property
-    def poll_s(self) -> float:
-        """How often to look while waiting."""
+    def pause_s_max(self) -> float:
+        """How long to wait at most before looking again."""
         return 0.3 if self.target == "local" else 3.0
+
+    def pauses_s(self) -> Iterator[float]:
+        """How long to wait before each look: much is done soon, and what is not takes its time."""
+        pause_s = 0.1
+        while True:
+            yield min(pause_s, self.pause_s_max)
+            pause_s = min(pause_s * 1.5, self.pause_s_max)
 
 
 def aws_clients(profile: str | None) -> Clients:

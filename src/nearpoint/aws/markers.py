@@ -9,6 +9,7 @@ access point may look for a key that is missing in one region in another.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class Sighting:
 
 
 class Markers:
-    """Puts markers under a name of this run, and takes all of them away again."""
+    """Puts markers under a name of this run, and takes all of them away again. Several threads may put and look."""
 
     def __init__(
         self,
@@ -65,7 +66,9 @@ class Markers:
         self._clients = clients
         self._data = data
         self._prefix = f"{PREFIX}/{run}/"
-        self._rounds = 0
+        self._rounds = itertools.count(1)
+        for bucket in data:  # made here: boto3 makes clients in one thread at a time only
+            clients.client("s3", bucket.region)
 
     def put(self) -> Marker:
         """A new marker in every bucket, under a key that nobody has asked for yet. Raises DeployError."""
@@ -79,14 +82,14 @@ class Markers:
     def _settle(self, key: str, newest: str) -> None:
         until = time.monotonic() + self._settle_s
         for bucket in self._data[:-1]:
-            s3 = self._clients.client("s3", bucket.region)
+            s3, pauses_s = self._clients.client("s3", bucket.region), self._clients.pauses_s()
             while time.monotonic() < until:
                 try:
                     if s3.get_object(Bucket=bucket.name, Key=key)["Body"].read() == newest.encode():
                         break
                 except (ClientError, BotoCoreError) as error:
                     raise explained(error) from error
-                self._sleep(self._clients.poll_s / 3)
+                self._sleep(next(pauses_s))
 
     def put_in(self, bucket: DataBucket) -> str:
         """A new object in that bucket alone; answers its key. Raises DeployError."""
@@ -95,8 +98,7 @@ class Markers:
         return key
 
     def _fresh_key(self) -> str:
-        self._rounds += 1
-        return f"{self._prefix}{self._rounds}"
+        return f"{self._prefix}{next(self._rounds)}"
 
     def _put(self, bucket: DataBucket, key: str, body: str) -> None:
         try:

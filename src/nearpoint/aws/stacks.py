@@ -108,7 +108,7 @@ class Stack:
     def follow(self, listener: Listener, stack_id: str | None = None) -> dict[str, Any]:
         """Tell every new event until the stack rests; answers its description then, `DELETE_COMPLETE` for one that is
         gone."""
-        name, failures = stack_id or self.name, 0
+        name, failures, pauses_s = stack_id or self.name, 0, self._clients.pauses_s()
         while True:
             try:
                 stack = self.describe(name)
@@ -118,7 +118,7 @@ class Stack:
                 failures += 1  # the stack goes on whether it is looked at or not
                 if not error.passing or failures > LOOKS_FAILED_MAX:
                     raise
-                self._sleep(self._clients.poll_s * failures)
+                self._sleep(self._clients.pause_s_max * failures)
                 continue
             for event in reversed(events):
                 if event.id not in self._seen:
@@ -128,7 +128,7 @@ class Stack:
                 return {"StackStatus": "DELETE_COMPLETE"}
             if not stack["StackStatus"].endswith("_IN_PROGRESS") or stack["StackStatus"] == REVIEW:
                 return stack
-            self._sleep(self._clients.poll_s)
+            self._sleep(next(pauses_s))
 
     def _events(self, name: str | None = None) -> list[Event]:
         """Newest first, back to the first that is known."""
@@ -189,8 +189,10 @@ class Stack:
             self._call("delete_change_set", ChangeSetName=each["ChangeSetId"])
         if stack["StackStatus"] == REVIEW and ours == waiting:
             self._call("delete_stack", StackName=self.name)
-            while self.describe() is not None:
-                self._sleep(self._clients.poll_s)
+            for pause_s in self._clients.pauses_s():
+                if self.describe() is None:
+                    return
+                self._sleep(pause_s)
 
     def propose(
         self,
@@ -212,7 +214,7 @@ class Stack:
             Tags=[{"Key": TAG, "Value": "yes"}],
             **template,
         )
-        while True:
+        for pause_s in self._clients.pauses_s():
             shown = self._call("describe_change_set", ChangeSetName=made["Id"])
             if shown["Status"] == "CREATE_COMPLETE":
                 break
@@ -222,7 +224,7 @@ class Stack:
                 if reason.startswith(_NO_CHANGES):
                     return None
                 raise DeployError(f"CloudFormation refuses the template: {reason}")
-            self._sleep(self._clients.poll_s)
+            self._sleep(pause_s)
         changes = [*shown.get("Changes", ())]
         while shown.get("NextToken"):
             shown = self._call("describe_change_set", ChangeSetName=made["Id"], NextToken=shown["NextToken"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -31,6 +32,7 @@ CONTROL_REGION = "us-west-2"  # the one that serves an access point's own contro
 # S3 User Guide, "Failover controls": within two minutes.
 DIAL_TIMEOUT_S = {"local": 10.0, "aws": 180.0}
 SETTLE_S = 10.0
+VIEWERS_AT_ONCE = 8
 ASKED_MAX = 3  # with a new marker each, where a copy came that several regions have
 REPLICATION_TIMEOUT_S = {"local": 30.0, "aws": 120.0}
 
@@ -107,9 +109,10 @@ def verify(
     settle_s = SETTLE_S if copied else 0.0
     markers = Markers(clients, deployment.data, secrets.token_hex(6), settle_s=settle_s, sleep=sleep)
     try:
-        for viewer in viewers:
-            reporter.step(f"ask {deployment.origin} from {viewer.place}")
-            _ask(viewer, deployment, markers, report)
+        reporter.step(f"ask {deployment.origin} from {', '.join(viewer.place for viewer in viewers)}")
+        with ThreadPoolExecutor(VIEWERS_AT_ONCE) as pool:
+            for sighting in pool.map(lambda viewer: _ask(viewer, deployment, markers), viewers):
+                _take_down(sighting, report)
         _caching(viewers[0], deployment, markers, report)
         answered = report.sightings[0].region
         if failover and answered is not None and deployment.access_point_arn is not None:
@@ -182,16 +185,20 @@ def _said(sighting: Sighting) -> str:
     return f"{answer.status}: {answer.body.strip()[:120]}"
 
 
-def _ask(viewer: Viewer, deployment: _Deployment, markers: Markers, report: Report) -> None:
+def _ask(viewer: Viewer, deployment: _Deployment, markers: Markers) -> Sighting:
     for _ in range(ASKED_MAX):  # a region that is asked soon enough still has its own marker
         sighting = markers.look(viewer, deployment.origin, markers.put())
         if len(sighting.candidates) < 2:
             break
+    return sighting
+
+
+def _take_down(sighting: Sighting, report: Report) -> None:
     report.sightings.append(sighting)
-    report.add(f"{viewer.place} gets a bucket's marker", bool(sighting.candidates), _said(sighting))
+    report.add(f"{sighting.place} gets a bucket's marker", bool(sighting.candidates), _said(sighting))
     told = sighting.answer.headers.get("x-nearpoint-region")  # the local world says who answered
     if sighting.candidates and told is not None:
-        report.add(f"{viewer.place}'s answer names its region", told == sighting.region, told)
+        report.add(f"{sighting.place}'s answer names its region", told == sighting.region, told)
 
 
 def _caching(viewer: Viewer, deployment: _Deployment, markers: Markers, report: Report) -> None:
@@ -247,12 +254,13 @@ def _failover(
 
     def until(wanted: Callable[[Sighting], bool]) -> tuple[Sighting, float]:
         started = time.monotonic()
+        pauses_s = clients.pauses_s()
         while True:
             sighting = markers.look(viewer, deployment.origin, markers.put())
             waited_s = time.monotonic() - started
             if wanted(sighting) or waited_s > DIAL_TIMEOUT_S[clients.target]:
                 return sighting, waited_s
-            sleep(clients.poll_s)
+            sleep(next(pauses_s))
 
     def by_another(sighting: Sighting) -> bool:
         return bool(sighting.candidates) and region not in sighting.candidates
@@ -296,14 +304,14 @@ def _lag_s(
 ) -> float | None:
     """How long an object put into one bucket takes to stand in the other; None where it takes too long to wait for."""
     key = markers.put_in(source)
-    s3, started = clients.client("s3", target.region), time.monotonic()
+    s3, started, pauses_s = clients.client("s3", target.region), time.monotonic(), clients.pauses_s()
     while time.monotonic() - started < REPLICATION_TIMEOUT_S[clients.target]:
         try:
             s3.head_object(Bucket=target.name, Key=key)
         except ClientError as error:
             if code_of(error) not in ("404", "NoSuchKey", "NotFound"):
                 raise explained(error) from error
-            sleep(clients.poll_s)
+            sleep(next(pauses_s))
         else:
             return time.monotonic() - started
     return None
