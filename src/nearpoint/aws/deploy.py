@@ -229,7 +229,7 @@ class _Work:
         for bucket in self.to_make:
             self.reporter.step(f"would make the bucket {bucket.name} in {bucket.region}")
         for made in self.packages:
-            self.reporter.step(f"would upload the package {_key_of(made)} where it is not there")
+            self.reporter.step(f"would upload a package of {len(made.data):,} bytes unless it is there")
         template = self.request.application.text
         if len(template.encode()) > INLINE_BYTES_MAX:
             raise DeployError(
@@ -378,7 +378,7 @@ def _upload(clients: Clients, bucket: str, made: Package, reporter: Reporter) ->
         except ClientError as error:
             if code_of(error) not in ("404", "NoSuchKey", "NotFound"):
                 raise
-        reporter.step(f"package {key}, {len(data):,} bytes, to {bucket}")
+        reporter.step(f"package of {len(data):,} bytes to {bucket}")
         s3.put_object(Bucket=bucket, Key=key, Body=data)
     except (ClientError, BotoCoreError) as error:
         raise explained(error) from error

@@ -9,7 +9,7 @@ from nearpoint.aws.application import load
 from nearpoint.aws.deploy import Deployed, Request, deploy
 from nearpoint.cli.console import CommandError, Exit, print_json, results
 from nearpoint.cli.progress import Progress
-from nearpoint.cli.target import check_account, clients_of, interruptible, sentences
+from nearpoint.cli.target import check_account, check_world_has, clients_of, interruptible, sentences
 
 STACK_NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")
 
@@ -52,6 +52,8 @@ def command(
         with interruptible(advice), progress.live():
             clients = clients_of(target, data=data, profile=profile)
             check_account(clients, account, request.stack)
+            if target == "local":
+                check_world_has(request.regions, data=data)
             done = deploy(clients, request, progress)
     if as_json:
         print_json(done.as_json)

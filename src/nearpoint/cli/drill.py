@@ -8,11 +8,11 @@ from nearpoint.cli.console import CommandError, Exit, notes, print_json
 from nearpoint.cli.world_client import WorldClient
 
 EFFECTS = {
-    "refuse": "its links are cut: connections are reset",
-    "blackhole": "its links swallow everything: nothing answers, nothing is refused",
-    "slow": "its links take 2 s more each round trip",
-    "errors": "it answers 503 to everything",
-    "stop": "its store has been stopped",
+    "refuse": "links cut, connections reset",
+    "blackhole": "nothing answers, nothing is refused",
+    "slow": "2 s more each round trip",
+    "errors": "503 to everything",
+    "stop": "store stopped",
 }
 
 
@@ -24,7 +24,7 @@ def fail(*, data: Path, region: str, how: str, as_json: bool) -> None:
     if as_json:
         print_json(answer)
     else:
-        notes.print(f"{region} fails now: {EFFECTS[how]}. `nearpoint heal {region}` ends it.", soft_wrap=True)
+        notes.print(f"{region} fails now: {EFFECTS[how]}.\n`nearpoint heal {region}` ends it.", soft_wrap=True)
 
 
 def heal(*, data: Path, region: str, as_json: bool) -> None:

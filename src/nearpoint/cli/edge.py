@@ -63,7 +63,11 @@ def run_edge(
             context_from_files(tls)  # what is wrong with it is said now
         elif redirect_http is not None:
             raise ValueError("--redirect-http needs --tls-cert and --tls-key")
-    except (ValueError, OSError) as error:
+    except OSError as error:  # a certificate or its key
+        said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"nearpoint edge: {said}", file=sys.stderr)
+        return 2
+    except ValueError as error:
         print(f"nearpoint edge: {error}", file=sys.stderr)
         return 2
     sockets: list[list[socket.socket]] = []

@@ -99,12 +99,14 @@ class Progress:
     def _view(self) -> Table:
         now = time.time()
         rows = table("resource", "type", "status", ">time", "reason")
+        rows.columns[0].no_wrap = rows.columns[2].no_wrap = True
+        rows.columns[1].overflow = "ellipsis"  # on narrow terminals the type gives way
         for name, row in self._rows.items():
             elapsed_s = max(0.0, (row.ended_at or now) - row.started_at)
             status = Text(row.status, style=row.colour)
             rows.add_row(
                 name,
-                row.type.removeprefix("AWS::"),
+                row.type.rpartition("::")[2],
                 status,
                 f"{elapsed_s:.1f} s" if elapsed_s < 60 else f"{elapsed_s / 60:.0f} min",
                 Text(row.reason, style=row.colour if row.failed else ""),

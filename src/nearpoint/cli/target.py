@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,6 +49,18 @@ def check_account(clients: Clients, account: str | None, stack: str | None = Non
         raise CommandError(f"--account takes the 12 digits of an account's number, not {account!r}.", Exit.USAGE)
     if clients.target == "aws":
         clients.check_account(account, stack)
+
+
+def check_world_has(regions: Sequence[str], *, data: Path) -> None:
+    """Before anything is made in the local world. Raises CommandError for a region that it has not."""
+    there = WorldClient(data).world.regions
+    missing = [region for region in regions if region not in there]
+    if missing:
+        raise CommandError(
+            f"This world has no {', '.join(missing)}, only {', '.join(there)}. `nearpoint down`, "
+            f"then `nearpoint up --regions {','.join(missing)}` adds to them.",
+            Exit.USAGE,
+        )
 
 
 @contextmanager

@@ -125,7 +125,7 @@ def _next(command: str, layout: Layout, what: str) -> None:
     """A command to go on with, as it has to be typed here."""
     data = "" if layout.data == Path.cwd() / ".nearpoint" else f" --data {shlex.quote(str(layout.data))}"
     typed = f"{_program()} {command}{data}"
-    line = f"  {typed:<26} {what}"
+    line = f"  {typed:<26}  {what}"
     notes.print(line if len(line) <= LINE_COLUMNS else f"  {typed}", soft_wrap=True, markup=False)
 
 

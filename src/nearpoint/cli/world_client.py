@@ -45,5 +45,13 @@ class WorldClient:
             connection.close()
         if response.status >= 400:
             code = Exit.REFUSED if response.status < 500 else Exit.FAILED
-            raise CommandError(answer.get("error", f"HTTP {response.status}"), code)
+            said = answer.get("error", f"HTTP {response.status}")
+            if answer.get("code") == "NoSuchMultiRegionAccessPoint":
+                said = f"{said}. There are: {', '.join(self.access_points()) or 'none'}."
+            raise CommandError(said, code)
         return answer
+
+    def access_points(self) -> list[str]:
+        """The names of the access points, as the nodes report them."""
+        reports = self.ask("GET", "/routes").values()
+        return sorted({point["name"] for report in reports for point in report.get("access_points", {}).values()})
