@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 from nearpoint.edge.logline import clean, line, read_fields
@@ -119,34 +120,48 @@ class AccessLog:
         if id is None or how is None:
             return body
         now = self._clock()
-
-        def done(ended_at: float, sent_bytes: int, why: str | None) -> None:
-            waiting = self._lines.get(id)
-            if waiting is None:
-                return
-            second = int(ended_at)
-            waiting.append(
-                line(
-                    request,
-                    answer,
-                    moment=self._moment if second == self._second else self._moment_of(second),
-                    pop=self._pop,
-                    domain=how.domain,
-                    cookies=how.cookies,
-                    request_id=request_id,
-                    sent_bytes=head_bytes + sent_bytes,
-                    taken_s=max(0.0, ended_at - started_at),
-                    first_byte_s=max(0.0, now - started_at),
-                    why=why,
-                )
-            )
-            if len(waiting) >= BATCH_LINES:
-                self.flush()
-
+        done = partial(self._gone, request, answer, request_id, id, how, head_bytes, started_at, now)
         if isinstance(body, (BytesBody, FileBody)):
             done(now, body.length, None)
             return body
         return (_CountedSpans if isinstance(body, SpanBody) else _Counted)(body, self._clock, done)
+
+    def _gone(
+        self,
+        request: Request,
+        answer: Answer,
+        request_id: str,
+        id: str,
+        how: Logged,
+        head_bytes: int,
+        started_at: float,
+        began_at: float,
+        ended_at: float,
+        sent_bytes: int,
+        why: str | None,
+    ) -> None:
+        """The last byte of an answer has gone out, or `why` no more of them will."""
+        waiting = self._lines.get(id)
+        if waiting is None:
+            return
+        second = int(ended_at)
+        waiting.append(
+            line(
+                request,
+                answer,
+                moment=self._moment if second == self._second else self._moment_of(second),
+                pop=self._pop,
+                domain=how.domain,
+                cookies=how.cookies,
+                request_id=request_id,
+                sent_bytes=head_bytes + sent_bytes,
+                taken_s=max(0.0, ended_at - started_at),
+                first_byte_s=max(0.0, began_at - started_at),
+                why=why,
+            )
+        )
+        if len(waiting) >= BATCH_LINES:
+            self.flush()
 
     def flush(self) -> None:
         """Write what waits. A full disk costs lines, never answers."""

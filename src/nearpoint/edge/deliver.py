@@ -122,15 +122,17 @@ def head_bytes(answer: Answer) -> int:
 
 def viewer_response(answer: Answer, *, request_id: str, pop: str) -> Response:
     """The response as the viewer sees it: the answer with the edge's own fields, in CloudFront's words."""
-    headers = Headers(answer.fields)
+    fields = [
+        *answer.fields,
+        ("X-Cache", f"{answer.result} from cloudfront"),
+        ("X-Amz-Cf-Pop", pop),
+        ("X-Amz-Cf-Id", request_id),
+    ]
+    if answer.status_note:
+        fields.append(("Cache-Status", f"{CACHE_NAME}; {answer.status_note}"))
+    headers = Headers(fields)
     if answer.content_length is not None:
         headers.set("Content-Length", str(answer.content_length))
-    result = answer.result
-    headers.add("X-Cache", f"{result} from cloudfront")
-    headers.add("X-Amz-Cf-Pop", pop)
-    headers.add("X-Amz-Cf-Id", request_id)
     if answer.age_s is not None:
         headers.set("Age", str(answer.age_s))
-    if answer.status_note:
-        headers.add("Cache-Status", f"{CACHE_NAME}; {answer.status_note}")
     return Response(answer.status, headers, answer.body)

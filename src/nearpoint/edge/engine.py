@@ -26,7 +26,7 @@ from nearpoint.edge.accesslog import AccessLog
 from nearpoint.edge.answers import Fields, dress, own_page, result_word
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.cache import MemoryCache
-from nearpoint.edge.collapse import Landing, Private, Stored
+from nearpoint.edge.collapse import Flight, Landing, Private, Stored
 from nearpoint.edge.config import Distribution
 from nearpoint.edge.deliver import from_entry, from_fill, head_bytes, viewer_response
 from nearpoint.edge.entry import Entry, Parts
@@ -177,7 +177,14 @@ class Edge:
         visit = receive(request, request_id, self._hosts, now=started_at, via=self.via, where=self.where)
         if isinstance(visit, Visit):
             refusal = refuse(visit, country=self.where.country if self.where else None, via=self.via)
-            answer = await (self._serve(visit) if refusal is None else self._with_error_page(visit, refusal))
+            if refusal is not None:
+                answer = await self._with_error_page(visit, refusal)
+            elif visit.behavior.functions:
+                answer = await self._serve_with_functions(visit)
+            else:
+                answer = await self._answer(visit)
+                if answer.status >= 400:
+                    answer = await self._with_error_page(visit, answer)
             if visit.behavior.response_headers is not None and answer.result != REDIRECT:
                 draw = int.from_bytes(self._random_bytes(4), "big") / 2**32
                 dress(visit, answer, pop=self.pop, started_at=started_at, now=self._clock(), draw=draw)
@@ -223,7 +230,7 @@ class Edge:
         self.metrics.bytes(distribution, behavior).add(size + (answer.body.length or 0))
         return size
 
-    async def _serve(self, visit: Visit) -> Answer:
+    async def _serve_with_functions(self, visit: Visit) -> Answer:
         """The answer to a request that is not refused, as the functions for viewers leave it."""
         if "viewer-request" in visit.behavior.functions:
             changed = await self._triggers.viewer_request(visit)
@@ -263,26 +270,30 @@ class Edge:
                     return await transfer.pass_on(visit, why, remembered=True)
                 if visit.request.method == "HEAD":
                     return await transfer.pass_on(visit, Why.METHOD)
-            followed = visit.key in transfer.flights
-            try:
-                landing = await self._landing(visit, forwarded, entry, now)
-            except TimeoutError:
-                assert entry is not None
-                stale = await self._stale(visit, forwarded, entry, "origin-slow")
-                if stale is None:
-                    continue
-                return stale
-            answer = await self._settle(visit, forwarded, entry, landing, followed=followed)
+            flight = transfer.flights.get(visit.key)
+            if flight is None and entry is None:
+                landing: Landing | None = await transfer.lead(visit, forwarded, None)
+            else:
+                try:
+                    landing = await self._landing(visit, forwarded, entry, flight, now)
+                except TimeoutError:
+                    assert entry is not None
+                    stale = await self._stale(visit, forwarded, entry, "origin-slow")
+                    if stale is None:
+                        continue
+                    return stale
+            answer = await self._settle(visit, forwarded, entry, landing, followed=flight is not None)
             if answer is not None:
                 return answer
 
-    async def _landing(self, visit: Visit, forwarded: Headers, entry: Entry | None, now: float) -> Landing | None:
-        """What the flight for this key comes to, led by this visit if nobody else does.
+    async def _landing(
+        self, visit: Visit, forwarded: Headers, entry: Entry | None, flight: Flight | None, now: float
+    ) -> Landing | None:
+        """What the flight for this key comes to, led by this visit if there is none.
 
         Raises TimeoutError when there is a stale answer to give and the origin takes too long.
         """
         transfer = self._transfer
-        flight = transfer.flights.get(visit.key)
         stand_in = entry is not None and may_be_stale(entry, now, unreachable=True)
         if flight is not None:
             left_s = max(0.0, flight.started_at + self.bounds.stale_wait_s - now)

@@ -80,7 +80,7 @@ class S3Fifo:
 
     def _make_room(self) -> list[Item]:
         left: list[Item] = []
-        while self.used_bytes > self.capacity_bytes:
+        while self.small_bytes + self.main_bytes > self.capacity_bytes:
             self._evict_one(left)
         return left
 

@@ -26,7 +26,7 @@ from nearpoint.edge.parts import PART_BYTES
 from nearpoint.edge.storable import Keep, Verdict, Why
 from nearpoint.edge.tiers import Tiers
 from nearpoint.edge.visit import ERROR, REFRESH_HIT, Answer, Trouble, Visit, variant_of
-from nearpoint.wire.message import Headers, Response, read_all
+from nearpoint.wire.message import BytesBody, Headers, Response, read_all
 from nearpoint.wire.ranges import Span, content_range
 
 log = structlog.get_logger("nearpoint.edge")
@@ -94,7 +94,7 @@ class Keeper:
         elif length is not None and length > PART_BYTES:
             return self._keep_parts(reply, verdict, length)
         if length is not None and length <= self._bounds.read_whole_bytes_max:
-            data = await self._read(reply, length)
+            data = body.data if isinstance(body, BytesBody) else await self._read(reply, length)
             if isinstance(data, Trouble):
                 return data
             return self._stored(reply, verdict, data if coding is None else compressed(data, coding))

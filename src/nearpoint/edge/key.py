@@ -65,21 +65,19 @@ def cache_key(
     *, distribution_id: str, policy: CachePolicy, method: str, path: str, query: str, headers: Headers
 ) -> Key:
     """The key of a request. `path` and `query` are as on the wire, after the default root object has been put in."""
-    if policy.headers.mode == "some":
-        named = tuple((name, headers.joined(name)) for name in sorted(policy.headers.names))
-    elif policy.headers.mode == "none":
-        named = ()
-    else:
-        taken = sorted({name.lower() for name, _ in headers if policy.headers.takes(name.lower())})
-        named = tuple((name, headers.joined(name)) for name in taken)
+    sent, selection = headers.by_name(), policy.headers
+    named: tuple[tuple[str, str | None], ...] = ()
+    if selection.mode != "none":
+        names = selection.names if selection.mode == "some" else filter(selection.takes, sent)
+        named = tuple([(name, headers.joined(name)) for name in sorted(names)])
     return (
         distribution_id,
         "OPTIONS" if method == "OPTIONS" else "GET",
         path,
-        select_query(query, policy.queries),
-        encoding_class(headers.joined("accept-encoding")) & encoding_mask(policy),
+        select_query(query, policy.queries) if query else "",
+        encoding_class(", ".join(sent["accept-encoding"])) & encoding_mask(policy) if "accept-encoding" in sent else 0,
         named,
-        select_cookies(headers, policy.cookies),
+        select_cookies(headers, policy.cookies) if "cookie" in sent else "",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import msgspec
@@ -84,9 +84,9 @@ class OriginAsker:
             storing=storing,
         )
 
-    async def ask(
+    def ask(
         self, visit: Visit, headers: Headers, method: str | None = None, *, storing: bool
-    ) -> Arrived | Trouble:
+    ) -> Awaitable[Arrived | Trouble]:
         """Run the function, then ask the origin, with another method than the viewer's if one is given.
 
         What may be stored comes from the origin's shield, if it has one that can be reached.
@@ -95,7 +95,17 @@ class OriginAsker:
         Guide, "Optimize high availability with CloudFront origin failover").
         """
         origin, failover = visit.behavior.origin, visit.behavior.failover
-        if storing and origin.shield_region and not visit.shielding:
+        shield = storing and origin.shield_region != "" and not visit.shielding
+        if shield or failover is not None:
+            return self._ask_in_turn(visit, headers, method, shield=shield)
+        return self._ask(visit, origin, headers, method)
+
+    async def _ask_in_turn(
+        self, visit: Visit, headers: Headers, method: str | None, *, shield: bool
+    ) -> Arrived | Trouble:
+        """Ask the shield, if there is one, then the members of the origin group."""
+        origin, failover = visit.behavior.origin, visit.behavior.failover
+        if shield:
             shielded = await self._ask_shield(visit, origin, headers, method)
             if shielded is not None:
                 return shielded

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import structlog
@@ -111,7 +112,7 @@ class Transfer:
         flight = self.flights[visit.key] = Flight(self._clock())
         landing: Landing | None = None
         try:
-            landing = await self._fly(visit, forwarded, entry)
+            landing = await self._fly(visit, forwarded, entry, flight)
             if isinstance(landing, Private):
                 self._remember(visit.key, landing.why)
                 self._unkept.note(visit, landing.why)
@@ -129,7 +130,15 @@ class Transfer:
         if self.flights.get(key) is flight:
             del self.flights[key]
 
-    async def _fly(self, visit: Visit, forwarded: Headers, entry: Entry | None) -> Landing:
+    def _filled(self, visit: Visit, flight: Flight, why: Why | None) -> None:
+        """What a flight has brought is in the cache, or is not."""
+        if why is not None:
+            self._unkept.note(visit, why)
+            if why is not Why.INCOMPLETE:
+                self._remember(visit.key, why)
+        self._end(visit.key, flight)
+
+    async def _fly(self, visit: Visit, forwarded: Headers, entry: Entry | None, flight: Flight) -> Landing:
         headers, ranged = forwarded, False
         wanted: tuple[int, int | None] | None = None
         if entry is not None:
@@ -183,16 +192,7 @@ class Transfer:
         if part is not None and isinstance(verdict, Keep) and same_body(source) is None:
             verdict = Why.PARTIAL
         if isinstance(verdict, Keep):
-            flight = self.flights[visit.key]
-
-            def ended(why: Why | None) -> None:
-                if why is not None:
-                    self._unkept.note(visit, why)
-                    if why is not Why.INCOMPLETE:
-                        self._remember(visit.key, why)
-                self._end(visit.key, flight)
-
-            return await self._keeper.keep(reply, verdict, ended)
+            return await self._keeper.keep(reply, verdict, partial(self._filled, visit, flight))
         if entry is not None and status < 500:
             self._tiers.drop(entry)
         return self._keeper.private(reply, verdict)
@@ -284,9 +284,10 @@ def may_be_stale(entry: Entry, now: float, *, unreachable: bool) -> bool:
 def wanted_range(visit: Visit) -> tuple[int, int | None] | None:
     """What to ask the origin for in the stead of a viewer's range; None: for all of it."""
     request = visit.request
-    if request.method != "GET" or "if-range" in request.headers:
+    sent = request.headers.by_name()
+    if "range" not in sent or request.method != "GET" or "if-range" in sent:
         return None
-    return aligned_range(request.headers.get("range"))
+    return aligned_range(sent["range"][0])
 
 
 def same_body(headers: Headers) -> str | None:
