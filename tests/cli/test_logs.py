@@ -27,9 +27,13 @@ def test_functions_lines_are_shown_as_they_were_printed(data: Path, capsys: pyte
     assert capsys.readouterr().out == "2026-11-23T05:00:00.000Z hello {from} the function\nnot json\n"
 
 
-def test_scripts_get_them_as_they_are_kept(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    logs(data=data, names=["sign"], lines=2, follow=False, as_json=True)
-    assert json.loads(capsys.readouterr().out.splitlines()[0]) == RECORD
+def test_scripts_get_an_object_a_line_with_the_name_of_its_log(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs(data=data, names=["sign", "control"], lines=2, follow=False, as_json=True)
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
+        {"log": "sign"} | RECORD,
+        {"log": "sign", "line": "not json"},
+        {"log": "control", "event": "ready"},
+    ]
 
 
 def test_several_logs_are_told_apart(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

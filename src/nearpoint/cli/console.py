@@ -63,6 +63,11 @@ def print_line(value: Any) -> None:
     sys.stdout.flush()
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 key`, `2,000 keys`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def table(*columns: str, title: str | None = None) -> Table:
     """An empty table in the house's style. A column that starts with `>` is aligned to the right."""
     made = Table(title=title, title_justify="left", box=rich.box.SIMPLE_HEAD, pad_edge=False, header_style="bold")

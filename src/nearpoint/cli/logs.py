@@ -59,33 +59,45 @@ def _follow(layout: Layout, names: list[str], offsets: dict[Path, int]) -> Itera
 def logs(*, data: Path, names: list[str], lines: int, follow: bool, as_json: bool) -> None:
     """Print the last lines of the named logs (all functions' without a name), then go on with `follow`.
 
-    With `as_json` as they are kept, an object a line; otherwise functions' lines as they were printed.
+    With `as_json` an object a line, as it was kept, with the name of its log; otherwise functions' lines as printed.
     """
     layout = Layout(data)
     files = _files(layout, names)
     offsets: dict[Path, int] = {}
     several = len(files) != 1
+
+    def show(name: str, line: bytes) -> None:
+        readable = _readable(line)
+        text = _object(name, line) if as_json else f"{name}: {readable}" if several else readable
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
     for name, path in files.items():
         tail, offsets[path] = _tail(path, lines)
         for line in tail:
-            _write(name if several else None, line if as_json else _readable(line))
+            show(name, line)
     if not files and not follow:
         raise CommandError("No function has run yet. Process logs have names: see `nearpoint status`.")
     if follow:
         for name, line in _follow(layout, names, offsets):
-            _write(name if several else None, line if as_json else _readable(line))
+            show(name, line)
 
 
-def _readable(line: bytes) -> bytes:
+def _readable(line: bytes) -> str:
     """A function's line with its time; any other line as it is."""
     try:
         record = json.loads(line)
-        return f"{record['at']} {record['line']}".encode()
+        return f"{record['at']} {record['line']}"
     except (ValueError, KeyError, TypeError):
-        return line
+        return line.decode("utf-8", "replace")
 
 
-def _write(name: str | None, line: bytes) -> None:
-    text = line.decode("utf-8", "replace")
-    sys.stdout.write(f"{name}: {text}\n" if name else f"{text}\n")
-    sys.stdout.flush()
+def _object(name: str, line: bytes) -> str:
+    """A line for scripts; one that is no JSON object itself becomes the `line` of one."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    if not isinstance(record, dict):
+        record = {"line": line.decode("utf-8", "replace")}
+    return json.dumps({"log": name} | record)

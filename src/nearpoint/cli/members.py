@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.live import Live
 from rich.text import Text
 
-from nearpoint.cli.console import CommandError, Exit, notes, print_json, results, table
+from nearpoint.cli.console import CommandError, Exit, counted, notes, print_json, results, table
 from nearpoint.cli.reconcile import Watched, peers_of
 from nearpoint.cli.replication import SOCKET, configuration_of, with_rules
 from nearpoint.cli.target import clients_at
@@ -161,7 +161,8 @@ class Members:
                 raise CommandError(str(error), Exit.REFUSED) from error
         if found["refused"]:
             raise CommandError(
-                f"{found['refused']} versions were refused; `nearpoint reconcile` says which and why.", Exit.FAILED
+                f"Refused: {counted(found['refused'], 'version')}; `nearpoint reconcile` says which and why.",
+                Exit.FAILED,
             )
         return found
 
@@ -205,10 +206,10 @@ def show(*, data: Path, access_point: str, as_json: bool) -> None:
     if as_json:
         print_json({"access_point": members.name, "members": rows})
         return
-    shown = table("region", "bucket", ">dial", ">pending from it", ">to it")
+    shown = table("region", "bucket", ">dial", ">pending\nfrom, to")
     for row in rows:
         shown.add_row(
-            row["region"], row["bucket"], f"{row['dial_percent']} %", str(row["pending_from"]), str(row["pending_to"])
+            row["region"], row["bucket"], f"{row['dial_percent']} %", f"{row['pending_from']}, {row['pending_to']}"
         )
     results.print(shown)
 
@@ -234,7 +235,7 @@ def add(
             _rules_both_ways(members, region, bucket)
             step(f"{bucket} is a member at dial 0, and takes part in every write. Copying what the others hold …")
             found = members.compare(bucket, f"add-{bucket}")
-            step(f"{found['keys']:,} keys compared, {found['repaired']:,} versions copied.")
+            step(f"{counted(found['keys'], 'key')} compared, {counted(found['repaired'], 'version')} copied.")
             members.wait("Waiting for earlier writes", lambda: members.owed(to=bucket, before=begun))
         members.dial(bucket, dial)
     if as_json:
@@ -301,7 +302,7 @@ def _drain(members: Members, region: str, bucket: str) -> None:
     begun = time.time()
     members.wait(f"Writes that {bucket} took", lambda: members.owed(by=bucket, before=begun))
     found = members.compare(bucket, f"drain-{bucket}")
-    step(f"{found['keys']:,} keys compared, {found['repaired']:,} versions were missing somewhere and are there now.")
+    step(f"{counted(found['keys'], 'key')} compared, {counted(found['repaired'], 'version')} brought to where missing.")
 
 
 def _uploads(members: Members, region: str, bucket: str) -> str | None:

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.text import Text
 
-from nearpoint.cli.console import CommandError, Exit, complain, notes, print_json, results, table
+from nearpoint.cli.console import CommandError, Exit, complain, counted, notes, print_json, results, table
 from nearpoint.cli.world_client import WorldClient
 from nearpoint.regions.catalog import StoreSpec
 from nearpoint.regions.store import Store
@@ -154,16 +154,13 @@ def _show(done: Progress, *, check: bool) -> None:
     if not done.reports:
         notes.print("No bucket has replication rules: there is nothing to compare.")
         return
-    rows = table("buckets", ">keys", ">versions", ">missing", ">amended", ">repaired", ">refused", ">recent")
     shown: list[Any] = []
     for one, two, report in done.reports:
-        counts = (
-            report.keys, report.versions, report.missing, report.amended, report.repaired, report.refused,
-            report.recent,
-        )  # fmt: skip
-        rows.add_row(f"{one} and {two}", *map(str, counts))
+        found = {name: getattr(report, name) for name in ("missing", "amended", "repaired", "refused", "recent")}
+        counts = [f"{number:,} {name}" for name, number in found.items() if number] or ["the same"]
+        sizes = f"{counted(report.keys, 'key')}, {counted(report.versions, 'version')}"
+        results.print(f"[bold]{one} and {two}[/]\n  {sizes}: {', '.join(counts)}", soft_wrap=True)
         shown += report.shown
-    results.print(rows)
     if shown:
         differing = table("has it", "lacks it", "key", "version", "what", "why", "" if check else "repair")
         for each in shown:

@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 
-from nearpoint.cli.console import CommandError, Exit, notes, print_json, print_line, results, table
+from nearpoint.cli.console import CommandError, Exit, counted, notes, print_json, print_line, results, table
 from nearpoint.cli.target import clients_at
 from nearpoint.cli.world_client import WorldClient
 from nearpoint.replication.schedule import EVERY_MAX_S, EVERY_MIN_S
@@ -54,11 +54,9 @@ def enable(*, data: Path, access_point: str, as_json: bool) -> None:
     if as_json:
         print_json({"rules": made})
         return
-    rows = table("bucket", "region", "copies every write to")
     for each in made:
-        rows.add_row(each["from"], each["region"], each["to"])
-    results.print(rows)
-    notes.print("New writes are copied from now on. `nearpoint replication status --watch` shows them.")
+        results.print(f"{each['from']} → {each['to']}", soft_wrap=True, markup=False)
+    notes.print("Every new write is copied from now on: `nearpoint replication status --watch`.")
 
 
 def _find(listed: Sequence[Mapping[str, Any]], wanted: str) -> Mapping[str, Any]:
@@ -151,15 +149,6 @@ class Pace:
         return (seen[-1][1] - seen[0][1]) / max(0.001, seen[-1][0] - seen[0][0])
 
 
-def _paced(pair: Mapping[str, Any], pace: Pace | None) -> tuple[str, str]:
-    """The rate, and how long the rest takes at that rate."""
-    rate = None if pace is None else pace.rate(pair)
-    if rate is None:
-        return "", ""
-    left = _span(pair["pending"] / rate) if rate and pair["pending"] else ""
-    return f"{rate:,.0f}/s", left
-
-
 def schedule(*, data: Path, every: str | None, as_json: bool) -> None:
     """Show, or set, how often the regions are compared by themselves."""
     client = WorldClient(data)
@@ -212,8 +201,7 @@ def _of_sweeps(answer: Mapping[str, Any]) -> list[str]:
 def _of_sweep(sweep: Mapping[str, Any]) -> str:
     differ = sweep["missing"] + sweep["amended"]
     refused = f", {sweep['refused']} refused" if sweep["refused"] else ""
-    keys = "1 key" if sweep["keys"] == 1 else f"{sweep['keys']:,} keys"
-    return f"{keys}, {differ:,} differed, {sweep['repaired']:,} repaired{refused}"
+    return f"{counted(sweep['keys'], 'key')}, {differ:,} differed, {sweep['repaired']:,} repaired{refused}"
 
 
 def _ago(at: float) -> str:
@@ -228,19 +216,12 @@ def _span(seconds: float) -> str:
 
 
 def _shown(answer: Mapping[str, Any], pace: Pace | None = None) -> Group:
-    watched = (">rate", ">left") if pace is not None else ()
-    rows = table("from → to", ">on its way", ">lag p50, p99", ">copied", *watched, ">failed", "")
+    shown: list[Any] = []
     for pair in answer["pairs"]:
-        rows.add_row(
-            f"{pair['bucket']} ({pair['from']})\n→\N{NO-BREAK SPACE}{pair['destination']} ({pair['to'] or '?'})",
-            _on_its_way(pair),
-            "" if pair["lag_ms_p50"] is None else f"{pair['lag_ms_p50']:.0f}, {pair['lag_ms_p99']:.0f} ms",
-            str(pair["copied"]),
-            *(_paced(pair, pace) if pace is not None else ()),
-            f"[red]{pair['failed']}[/]" if pair["failed"] else _count(pair["failed"]),
-            f"[yellow]{escape(_remark(pair))}[/]",
-        )
-    shown: list[Any] = [rows]
+        shown.append(f"[bold]{_place(pair['bucket'], pair['from'])} → {_place(pair['destination'], pair['to'])}[/]")
+        shown.append(f"  {_figures(pair, pace.rate(pair) if pace is not None else None)}")
+        if remark := _remark(pair):
+            shown.append(f"  [yellow]{escape(remark)}[/]")
     if not answer["pairs"]:
         shown = [
             "Nothing is on its way, and nothing was copied since the world started."
@@ -260,6 +241,11 @@ def _shown(answer: Mapping[str, Any], pace: Pace | None = None) -> Group:
     return Group(*shown)
 
 
+def _place(bucket: str, region: str | None) -> str:
+    """The bucket, and its region where its name doesn't say it."""
+    return bucket if region and region in bucket else f"{bucket} ({region or '?'})"
+
+
 def _remark(pair: Mapping[str, Any]) -> str:
     if pair["obstacle"]:
         return str(pair["obstacle"])
@@ -274,22 +260,30 @@ def retry(*, data: Path, as_json: bool) -> None:
     if as_json:
         print_json(answer)
     else:
-        notes.print(f"{answer['retried']} taken up again.")
+        notes.print(
+            f"{counted(answer['retried'], 'write')} taken up again." if answer["retried"] else "Nothing to retry."
+        )
     if answer["unreachable"]:
         there = "; ".join(f"{region}: {why}" for region, why in answer["unreachable"].items())
         raise CommandError(f"Not everywhere: {there}", Exit.UNREACHABLE)
 
 
-def _count(value: int | None) -> str:
-    return "?" if value is None else str(value)
-
-
-def _on_its_way(pair: Mapping[str, Any]) -> str:
-    """How many writes, with their bytes, and below it the age of the oldest."""
-    if pair["pending"] == 0:
-        return "0"
-    oldest = "" if pair["oldest_s"] is None else f"\noldest {pair['oldest_s']:.1f} s"
-    return f"{_count(pair['pending'])}, {_bytes(pair['pending_bytes'])}{oldest}"
+def _figures(pair: Mapping[str, Any], rate: float | None) -> str:
+    """What is pending, what was copied and how long that took, what was given up; `rate` is in copies a second."""
+    if pair["pending"] is None:
+        said = ["? pending"]
+    elif pair["pending"] == 0:
+        said = ["0 pending"]
+    else:
+        oldest = "" if pair["oldest_s"] is None else f", oldest {pair['oldest_s']:.1f} s"
+        said = [f"{pair['pending']:,} pending ({_bytes(pair['pending_bytes'])}{oldest})"]
+    took = "" if pair["lag_ms_p50"] is None else f" (p50 {pair['lag_ms_p50']:.0f} ms, p99 {pair['lag_ms_p99']:.0f} ms)"
+    said.append(f"{pair['copied']:,} copied{took}")
+    if rate is not None:
+        said.append(f"{rate:,.0f}/s" + (f", {_span(pair['pending'] / rate)} left" if rate and pair["pending"] else ""))
+    if pair["failed"]:
+        said.append(f"[red]{pair['failed']:,} failed[/]")
+    return ", ".join(said)
 
 
 def _bytes(value: int | None) -> str:
