@@ -51,7 +51,7 @@ def test_a_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "next" in lines[-1]  # below the table, which stays
     (signer,) = [line.split() for line in lines[-6:] if "Signer" in line]
     # Its failure stays in sight while it is being removed; the time is that of the removal.
-    assert signer == ["Signer", "Lambda::Function", "DELETE_COMPLETE", "1.5", "s", "too", "[small]"]
+    assert signer == ["Signer", "Function", "DELETE_COMPLETE", "1.5", "s", "too", "[small]"]
     (other,) = [line.split() for line in lines[-6:] if "Other" in line]
     assert other == ["Other", "Lambda::Function", "CREATE_COMPLETE", "2.0", "s"]
 
