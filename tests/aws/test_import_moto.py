@@ -128,6 +128,21 @@ def test_what_somebody_made_by_hand(
     assert lint(tmp_path / "template.yaml") == ""
 
 
+def test_rules_whose_role_is_gone_are_named_and_left_out(clients: Clients, distribution: str) -> None:
+    s3 = clients.client("s3", "eu-west-1")
+    s3.put_bucket_versioning(Bucket="mine-eu", VersioningConfiguration={"Status": "Enabled"})
+    rule = {
+        "ID": "all", "Status": "Enabled", "Priority": 0, "Filter": {"Prefix": ""},
+        "DeleteMarkerReplication": {"Status": "Enabled"}, "Destination": {"Bucket": "arn:aws:s3:::mine-us"},
+    }  # fmt: skip
+    gone = f"arn:aws:iam::{ACCOUNT}:role/gone"
+    s3.put_bucket_replication(Bucket="mine-eu", ReplicationConfiguration={"Role": gone, "Rules": [rule]})
+    composed = compose(read(clients, distribution, None, lambda text: None))
+    assert [note for note in composed.notes if gone in note]
+    assert "ReplicationRules" not in composed.template["Metadata"]["Nearpoint"]["BucketSettings"]["EuWest1Bucket"]
+    assert "ReplicationRole" not in composed.template["Resources"]
+
+
 def test_an_access_point_by_any_of_its_names(clients: Clients, distribution: str) -> None:
     found = read(clients, distribution, "mine", lambda text: None).access_point
     for word in (found.alias, f"arn:aws:s3::{ACCOUNT}:accesspoint/{found.alias}"):

@@ -53,7 +53,7 @@ def test_a_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     # Its failure stays in sight while it is being removed; the time is that of the removal.
     assert signer == ["Signer", "Function", "DELETE_COMPLETE", "1.5", "s", "too", "[small]"]
     (other,) = [line.split() for line in lines[-6:] if "Other" in line]
-    assert other == ["Other", "Lambda::Function", "CREATE_COMPLETE", "2.0", "s"]
+    assert other == ["Other", "Function", "CREATE_COMPLETE", "2.0", "s"]
 
 
 def test_nobody_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:

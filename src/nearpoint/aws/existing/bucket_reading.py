@@ -135,9 +135,27 @@ def data_buckets(clients: Clients, buckets: Sequence[tuple[str, str]], notes: li
         found.append(
             DataBucket(name=name, region=region, settings=settings, replication_role_arn=replication.get("Role"))
         )
+    for arn in dict.fromkeys(each.replication_role_arn for each in found):
+        if arn and not _is_role(clients, arn):
+            notes.append(
+                f"the buckets copy by a role that is not there, {arn}: the new ones do not copy. "
+                "In the local world, `nearpoint replication enable` has them copy"
+            )
+            found = [_without_rules(each) if each.replication_role_arn == arn else each for each in found]
     if not any(each.replication_role_arn for each in found):
         found = [_without_rules(each) for each in found]  # nothing is replicated: deploy puts no rules without a role
     return found
+
+
+def _is_role(clients: Clients, arn: str) -> bool:
+    """Whether it is there: S3 keeps rules whose role was deleted, and the local world's own need none."""
+    try:
+        clients.client("iam").get_role(RoleName=arn.rpartition("/")[2])
+    except ClientError as error:
+        if code_of(error) == "NoSuchEntity":
+            return False
+        raise
+    return True
 
 
 def _without_rules(bucket: DataBucket) -> DataBucket:
