@@ -23,6 +23,7 @@ ORDER = (
     "edge",
     "edge_scale",
     "replication",
+    "replication_foreign",
     "world",
     "outage",
 )

@@ -54,12 +54,12 @@ VERSIONING = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConf
 
 
 class World:
-    """A world of some regions, and its stores reached directly."""
+    """A world of some regions, and its stores reached directly. `more` are further words to `nearpoint up`."""
 
-    def __init__(self, folder: str, regions: Sequence[str] = (FROM, TO)) -> None:
+    def __init__(self, folder: str, regions: Sequence[str] = (FROM, TO), more: Sequence[str] = ()) -> None:
         self.cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
         self.data = f"{folder}/world"
-        self._nearpoint("up", "--detach", "--regions", ",".join(regions), "--edges", "FRA")
+        self._nearpoint("up", "--detach", "--regions", ",".join(regions), "--edges", "FRA", *more)
         self.settings: dict[str, Any] = json.loads(Path(self.data, "world.json").read_bytes())
 
     def _nearpoint(self, *words: str) -> None:
@@ -71,12 +71,14 @@ class World:
 
     def store(self, region: str, client: Client) -> Store:
         access = self.settings["stores"][region]
+        foreign = access.get("endpoint") is not None  # it is reached as the copiers reach it, through its gateway
+        socket = f"{'gateway' if foreign else 'store'}.{region}"
         spec = StoreSpec(
             region=region,
-            endpoint=f"http://127.0.0.1:{self.settings['ports'][f'store.{region}']}",
+            endpoint=f"http://127.0.0.1:{self.settings['ports'][socket]}",
             access_key_id=access["access_key_id"],
             secret_key=access["secret_key"],
-            signing_region=region,
+            signing_region="us-east-1" if foreign else region,
         )
         return Store(spec, client, clock=lambda: datetime.now(UTC))
 
@@ -101,7 +103,8 @@ class World:
         return float(self.process(name)["rss_mb"])
 
 
-async def _done(store: Store, method: str, bucket: str, key: str | None = None, **given: Any) -> int:
+async def done(store: Store, method: str, bucket: str, key: str | None = None, **given: Any) -> int:
+    """The status of a request whose answer has been read."""
     response = await store.send(method, bucket, key, **given)
     await read_all(response.body, 2 * LARGE_BYTES)
     return response.status
@@ -114,13 +117,13 @@ async def make(stores: dict[str, Store], name: str, *, rules: bool) -> None:
         where = (
             f"<CreateBucketConfiguration><LocationConstraint>{region}</LocationConstraint></CreateBucketConfiguration>"
         )
-        body = b"" if region == "us-east-1" else where.encode()
-        assert await _done(stores[region], "PUT", bucket, body=body) == 200
-        assert await _done(stores[region], "PUT", bucket, query="versioning", body=VERSIONING) == 200
+        body = b"" if stores[region].spec.signing_region == "us-east-1" else where.encode()
+        assert await done(stores[region], "PUT", bucket, body=body) == 200
+        assert await done(stores[region], "PUT", bucket, query="versioning", body=VERSIONING) == 200
     if rules:
         each = "".join(RULE.format(at, at, bucket_in(name, region)) for at, region in enumerate(targets))
         body = f"<ReplicationConfiguration><Role>arn:aws:iam::1:role/r</Role>{each}</ReplicationConfiguration>".encode()
-        assert await _done(stores[FROM], "PUT", f"{name}-from", query="replication", body=body) == 200
+        assert await done(stores[FROM], "PUT", f"{name}-from", query="replication", body=body) == 200
 
 
 def bucket_in(name: str, region: str) -> str:
@@ -130,19 +133,20 @@ def bucket_in(name: str, region: str) -> str:
 
 async def lags_ms(stores: dict[str, Store], seconds: float) -> dict[str, list[float]]:
     """Of every tenth object, the time from its acknowledged PUT until it is read, by region; sorted."""
+    name = os.urandom(4).hex()  # so that no object is there already
     found: dict[str, list[float]] = {region: [] for region in stores if region != FROM}
 
     async def arrival(region: str, key: str, acknowledged: float) -> None:
-        while await _done(stores[region], "GET", bucket_in("lag", region), key) != 200:  # noqa: ASYNC110
+        while await done(stores[region], "GET", bucket_in("lag", region), key) != 200:  # noqa: ASYNC110
             await asyncio.sleep(0.004)
         found[region].append((time.perf_counter() - acknowledged) * 1000)
 
     async def one(at: int) -> None:
         body = os.urandom(SMALL_BYTES)
-        assert await _done(stores[FROM], "PUT", "lag-from", f"k{at}", body=body) == 200
+        assert await done(stores[FROM], "PUT", "lag-from", f"{name}/{at}", body=body) == 200
         if at % SAMPLED == 0:
             acknowledged = time.perf_counter()
-            await asyncio.gather(*(arrival(region, f"k{at}", acknowledged) for region in found))
+            await asyncio.gather(*(arrival(region, f"{name}/{at}", acknowledged) for region in found))
 
     started = time.perf_counter()
     tasks = []
@@ -160,7 +164,7 @@ async def fill(store: Store, bucket: str, count: int, size: int) -> None:
     async def worker() -> None:
         body = os.urandom(size)
         for at in numbers:
-            assert await _done(store, "PUT", bucket, f"k{at:06}", body=body) == 200
+            assert await done(store, "PUT", bucket, f"k{at:06}", body=body) == 200
 
     await asyncio.gather(*(worker() for _ in range(16 if size < LARGE_BYTES else 2)))
 
@@ -211,7 +215,7 @@ async def log_ms(stores: dict[str, Store]) -> tuple[float, float]:
     for at in range(LOG_WRITES):
         for bucket, times in took.items():
             started = time.perf_counter()
-            assert await _done(stores[FROM], "PUT", bucket, f"k{at}", body=body) == 200
+            assert await done(stores[FROM], "PUT", bucket, f"k{at}", body=body) == 200
             times.append((time.perf_counter() - started) * 1000)
     return statistics.median(took["plain-from"]), statistics.median(took["logged-from"])
 
@@ -239,7 +243,7 @@ async def memory_mb(world: World, stores: dict[str, Store], count: int) -> dict[
     await asyncio.to_thread(owe, world, count)
     os.kill(world.process(f"store-{FROM}")["pid"], signal.SIGKILL)  # whoever hears the log hears it anew
     await asyncio.sleep(3)
-    assert await _done(stores[FROM], "PUT", "owed-from", "one-more", body=b"x") == 200
+    assert await done(stores[FROM], "PUT", "owed-from", "one-more", body=b"x") == 200
     await asyncio.sleep(10)
     assert await asyncio.to_thread(world.pending) >= count
     return before | {f"{name}_mb_pending": world.mb(name) for name in names}

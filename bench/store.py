@@ -193,8 +193,11 @@ def start_embedded(folder: Path, core: int) -> Subject:
     return Subject("embedded", port, process, time.perf_counter() - started)
 
 
-def start_seaweedfs(folder: Path, core: int, weed: str) -> Subject:
-    """SeaweedFS with its defaults: master, volume server, filer and S3 gateway in one process."""
+def start_seaweedfs(folder: Path, core: int, weed: str, volumes_max: int = 20, volume_mb: int = 512) -> Subject:
+    """SeaweedFS with its defaults: master, volume server, filer and S3 gateway in one process.
+
+    Each bucket takes seven volumes.
+    """
     data = folder / "seaweedfs"
     data.mkdir()
     identity = {
@@ -210,7 +213,8 @@ def start_seaweedfs(folder: Path, core: int, weed: str) -> Subject:
         *[weed, "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"],
         *[f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={s3}"],
         *[f"-s3.config={config}", "-master.telemetry=false", "-s3.port.iceberg=0", "-s3.port.lance=0"],
-        *["-master.electionTimeout=1s", "-volume.max=20", "-master.volumeSizeLimitMB=512"],
+        *["-master.electionTimeout=1s", f"-volume.max={volumes_max}"],
+        f"-master.volumeSizeLimitMB={volume_mb}",
     ]
     process = _pinned(command, core, cwd=folder)
     _wait(s3, process)

@@ -28,6 +28,7 @@ from nearpoint.gateway.taking import Taking
 from nearpoint.gateway.writes import Writes
 from nearpoint.regions.rules import Rule
 from nearpoint.regions.version import Stamp
+from nearpoint.wire.client import UpstreamError
 from nearpoint.wire.message import BytesBody, Headers, Response
 
 BUCKET, KEY, HERE, THERE = "bbb", "k", "eu-west-1", "us-east-1"
@@ -383,6 +384,27 @@ async def test_a_client_that_goes_away_leaves_nothing_open(operation: str) -> No
             assert scene.log.entries, f"a write that nobody is told of, after {patience} steps"
             assert not process.writes.flights._flights
     assert landed > 3
+
+
+async def test_a_write_whose_look_up_fails_is_not_made_and_leaves_nothing_open() -> None:
+    """The intent is on its way by then, or there."""
+    for patience in range(4):
+        scene = Scene()
+        process = Process(scene)
+        asked: list[str] = []
+
+        async def fail(method: str, *_: Any, asked: list[str] = asked, patience: int = patience, **__: Any) -> Response:
+            asked.append(method)
+            for _ in range(patience):
+                await asyncio.sleep(0)
+            raise UpstreamError("timeout", "no answer")
+
+        scene.store.send = fail  # type: ignore[method-assign]
+        scene.pace = lambda: asyncio.sleep(0)
+        with pytest.raises(UpstreamError):
+            await process.put(b"new")
+        await process.idle()
+        assert (asked, scene.log.intents, scene.log.entries, process.writes._ending) == (["HEAD"], {}, [], {})
 
 
 async def settled(pace: random.Random, works: Sequence[Awaitable[Any]], scene: Scene) -> list[Any]:

@@ -2,6 +2,7 @@
 
     1. what is known of the key is looked up, so that the write's time is later than anything it follows
     2. the intent goes into the log; when it cannot, the answer is 503 and nothing is written
+       (of a PUT, 1 and 2 at the same time: see `_begin`)
     3. the object goes into the store with its stamp in its metadata
     4. what the object cannot hold (the stamp of a delete, of a completed upload, of new tags) becomes a mark
     5. the client has its answer; what is owed takes the intent's place in the log
@@ -18,6 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import msgspec
 import structlog
 
 from nearpoint.awsproto import AwsError
@@ -28,7 +30,7 @@ from nearpoint.gateway.stamps import Known, Mark, bare, mark_of, version_of
 from nearpoint.regions.rules import Rule, Tags, destinations
 from nearpoint.regions.version import Stamp
 from nearpoint.wire.client import UpstreamError
-from nearpoint.wire.message import Headers, Response
+from nearpoint.wire.message import Response
 
 log = structlog.get_logger("nearpoint.gateway")
 
@@ -99,10 +101,10 @@ class Writes:
         self._spawn = spawn
         self._ending: Counter[tuple[str, str]] = Counter()
 
-    def may_concern(self, bucket: str, key: str, operation: Operation, tags: Tags | None, seen: Seen) -> list[str]:
+    def may_concern(self, bucket: str, key: str, operation: Operation, tags: Tags | None, known: Known) -> list[str]:
         """The buckets that a write may have to go to. `tags` None: they are not known yet."""
         rules = self._kept.rules(bucket)
-        is_replica = operation == "amend" and seen.known.role == "replica"
+        is_replica = operation == "amend" and known.role == "replica"
         if tags is None:
             rules = tuple(_without_tags(rule) for rule in rules)
         return destinations(rules, key=key, tags=tags or (), change=operation, is_replica=is_replica)
@@ -131,18 +133,13 @@ class Writes:
         flight = self.flights.begin(bucket, key)
         self._ending[(bucket, key)] += 1
         handed_on = False
+        intent = Intent(
+            bucket=bucket, key=key, operation=operation, time_us=0, written_us=self.origin.now_us(), destinations=(),
+            size=size, completes=completes, tags=tuple(tags or ()) if operation == "amend" else (),
+        )  # fmt: skip
         try:
             try:
-                seen = await self.origin.look(bucket, key)
-                time_us = max(seen.known.next_us(self.origin.now_us()), flight.newest_us + 1)
-                flight.newest_us = time_us
-                to = self.may_concern(bucket, key, operation, tags, seen)
-                intent = Intent(
-                    bucket=bucket, key=key, operation=operation, time_us=time_us, written_us=self.origin.now_us(),
-                    destinations=tuple(to), size=size, completes=completes,
-                    tags=tuple(tags or ()) if operation == "amend" else (),
-                )  # fmt: skip
-                number = await self._log.begin(intent)
+                number, intent, seen = await self._begin(intent, flight, tags)
             except UnloggedError as error:
                 raise AwsError("ServiceUnavailable", f"The log of {self.origin.region}: {error}") from error
             handed_on = True
@@ -151,6 +148,52 @@ class Writes:
             self.flights.end(bucket, key)
             if not handed_on:
                 self._ended(bucket, key)
+
+    async def _begin(self, intent: Intent, flight: Flight, tags: Tags | None) -> tuple[int, Intent, Seen]:
+        """Look the key up, and put the intent into the log: its number, the intent with its time, what was seen.
+
+        The log has the intent before the store has the object, in any case. Of a PUT it is written while the key is
+        looked up, since nobody reads the time in it: the object carries its own stamp, and whoever ends the intent
+        after a crash asks the store what the key is. What a delete, the end of an upload and new tags leave behind has
+        no stamp but the one in the intent; there the look-up, which decides the time, comes first.
+
+        Raises UnloggedError, and what the look-up raises; the intent is taken back then, since nothing was written.
+        """
+        bucket, key, operation = intent.bucket, intent.key, intent.operation
+        if operation == "put" and not intent.completes:
+            to = self.may_concern(bucket, key, operation, tags, Known())
+            intent = msgspec.structs.replace(intent, destinations=tuple(to))
+            opening = asyncio.ensure_future(self._log.begin(intent))
+            try:
+                seen = await self.origin.look(bucket, key)
+                number = await asyncio.shield(opening)
+            except BaseException:
+                self._ending[(bucket, key)] += 1
+                self._spawn(self._take_back(opening, intent))
+                raise
+            return number, msgspec.structs.replace(intent, time_us=self._time_us(seen, flight)), seen
+        seen = await self.origin.look(bucket, key)
+        to = self.may_concern(bucket, key, operation, tags, seen.known)
+        time_us = self._time_us(seen, flight)
+        intent = msgspec.structs.replace(intent, time_us=time_us, destinations=tuple(to))
+        return await self._log.begin(intent), intent, seen
+
+    def _time_us(self, seen: Seen, flight: Flight) -> int:
+        """The time of a write that follows what was seen, and those under way that have theirs."""
+        flight.newest_us = max(seen.known.next_us(self.origin.now_us()), flight.newest_us + 1)
+        return flight.newest_us
+
+    async def _take_back(self, opening: asyncio.Future[int], intent: Intent) -> None:
+        """End an intent, if there comes to be one, whose write was not made."""
+        number = None
+        try:
+            with suppress(UnloggedError):
+                number = await opening
+        finally:
+            if number is None:
+                self._ended(intent.bucket, intent.key)
+        if number is not None:
+            await self._drop(number, intent)
 
     async def _made(self, intent: Intent, number: int, flight: Flight, seen: Seen, send: Send) -> Response:
         bucket, key = intent.bucket, intent.key
@@ -214,7 +257,7 @@ class Writes:
 
         async def before() -> None:
             if not opened:
-                to = self.may_concern(bucket, key, "put", None, Seen(known=Known(), headers=Headers()))
+                to = self.may_concern(bucket, key, "put", None, Known())
                 now_us = self.origin.now_us()
                 intent = Intent(
                     bucket=bucket, key=key, operation="put", time_us=now_us, written_us=now_us, destinations=tuple(to)
