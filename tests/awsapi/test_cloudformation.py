@@ -178,6 +178,11 @@ async def test_a_template_from_s3(cloudformation: Any, call: Run, world: World) 
     given["TemplateURL"] = "https://s3.amazonaws.com/code/none.yaml"
     code, message = await refused(call, cloudformation.create_stack, **given)
     assert (code, message[:9]) == ("ValidationError", "S3 error:")
+    await call(world.client("s3").put_object, Bucket="code", Key="t/large.yaml", Body=b"#" * 1_000_001)
+    given["TemplateURL"] = "https://code.s3.amazonaws.com/t/large.yaml"
+    assert await refused(call, cloudformation.create_stack, **given) == (
+        "ValidationError", "Template may not exceed 1000000 bytes in size.",
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -274,6 +279,29 @@ async def test_templates_are_judged_without_making_anything(cloudformation: Any,
         "ValidationError",
         "Template format error: Unresolved resource dependencies [B] in the Resources block of the template",
     )
+    circle = "Resources: {A: {Type: AWS::S3::Bucket, DependsOn: B}, B: {Type: AWS::S3::Bucket, DependsOn: A}}"
+    code, message = await refused(call, cloudformation.validate_template, TemplateBody=circle)
+    assert (code, message) == ("ValidationError", "Circular dependency between resources: [A, B]")
+
+
+@pytest.mark.parametrize(
+    ("operation", "given", "words"),
+    [
+        ("describe_stacks", {}, "Stack with id none does not exist"),
+        ("describe_stack_resources", {}, "Stack with id none does not exist"),
+        ("list_stack_resources", {}, "Stack with id none does not exist"),
+        ("get_template", {}, "Stack with id none does not exist"),
+        ("describe_stack_events", {}, "Stack [none] does not exist"),
+        ("update_stack", {"TemplateBody": TEMPLATE}, "Stack [none] does not exist"),
+        ("create_change_set", {"TemplateBody": TEMPLATE, "ChangeSetName": "c"}, "Stack [none] does not exist"),
+        ("describe_change_set", {"ChangeSetName": "c"}, "Stack [none] does not exist"),
+    ],
+)
+async def test_a_stack_that_is_not_there(
+    cloudformation: Any, call: Run, operation: str, given: dict[str, str], words: str
+) -> None:
+    answer = await refused(call, getattr(cloudformation, operation), StackName="none", **given)
+    assert answer == ("ValidationError", words)
 
 
 async def test_many_events_come_in_pages(cloudformation: Any, call: Run) -> None:

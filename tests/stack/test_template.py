@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -98,6 +99,10 @@ def with_properties(value: Any, **sections: Any) -> dict[str, Any]:
             {"Resources": {"A": BUCKET}, "Conditions": {"C": {"Condition": "D"}}},
             "Template format error: Unresolved condition dependency D in the Conditions block of the template",
         ),
+        (
+            with_properties({"Fn::FindInMap": ["M", "a", "b"]}),
+            "Template error: Mapping named 'M' is not present in the 'Mappings' section of template.",
+        ),
         ({"Resources": {"A": BUCKET}, "Mappings": {"M": {"a": "b"}}}, "Every Mappings attribute must be"),
         ({"Resources": {"A": BUCKET}, "Mappings": {"M": {"a": {"b": {}}}}}, "must be a String or a List."),
         ({"Resources": {f"A{number}": BUCKET for number in range(501)}}, "greater than maximum allowed, 500"),
@@ -180,3 +185,29 @@ def test_a_type_that_only_aws_has_may_stand_under_a_condition_that_leaves_it_out
         prepare(text, {"Alarms": "yes"}, {})
     with pytest.raises(TemplateError, match="Unrecognized"):
         parse(text.replace("AWS::CloudWatch::Alarm", "Custom::Thing"), {BUCKET["Type"]: frozenset()})
+
+
+@pytest.mark.parametrize(
+    ("asked", "complaint"),
+    [
+        (["M", "a", "b"], None),
+        (["M", {"Ref": "P"}, "b"], "Template error: Unable to get mapping for M::p::b"),
+        ([{"Ref": "P"}, "a", "b"], "Template error: Mapping named 'p' is not present in the 'Mappings' section"),
+        (["M", "a", {"Fn::FindInMap": ["M", "a", "x"]}], "Template error: Unable to get mapping for M::a::x"),
+        ({"Fn::If": ["Never", {"Fn::FindInMap": ["M", "a", "x"]}, "b"]}, None),
+    ],
+)
+def test_a_mapping_is_looked_up_before_anything_is_made(asked: Any, complaint: str | None) -> None:
+    value = asked if isinstance(asked, dict) else {"Fn::FindInMap": asked}
+    template = {
+        "Parameters": {"P": {"Type": "String", "Default": "p"}},
+        "Mappings": {"M": {"a": {"b": "c"}}},
+        "Conditions": {"Never": {"Fn::Equals": ["a", "b"]}},
+        "Resources": {"A": BUCKET},
+        "Outputs": {"O": {"Value": value}},
+    }
+    if complaint is None:
+        prepare(json.dumps(template), {}, {})
+    else:
+        with pytest.raises(TemplateError, match=re.escape(complaint)):
+            prepare(json.dumps(template), {}, {})

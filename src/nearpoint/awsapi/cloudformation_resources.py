@@ -17,7 +17,7 @@ from nearpoint.stack.records import Stack, StackEvent, StackResource, unpack_pro
 async def describe_stack_events(call: Call) -> Mapping[str, Any]:
     if "StackName" not in call.params:
         raise invalid("The name or id of a stack is needed")
-    stack = find_stack(call)
+    stack = engine_of(call).find(call.region, call.params["StackName"])
     events = engine_of(call).ledger.events(stack.uuid)
     found, token = page(
         events,

@@ -28,8 +28,11 @@ def engine_of(call: Call) -> Engine:
 
 
 def find_stack(call: Call) -> Stack:
-    """The stack that the call names, by name or ARN. Raises ValidationError."""
-    return engine_of(call).find(call.region, call.params["StackName"])
+    """The stack that the call names, by name or ARN. Raises ValidationError, in the words of calls that describe."""
+    stack = engine_of(call).ledger.find(call.region, call.params["StackName"])
+    if stack is None:
+        raise invalid(f"Stack with id {call.params['StackName']} does not exist")
+    return stack
 
 
 async def given_template(call: Call) -> str | None:
@@ -45,6 +48,8 @@ async def given_template(call: Call) -> str | None:
         except UnicodeDecodeError:
             raise invalid("Template format error: the template is not UTF-8.") from None
         except AwsError as error:
+            if error.code == "EntityTooLarge":
+                raise invalid(f"Template may not exceed {TEMPLATE_BYTES_MAX} bytes in size.") from None
             raise invalid(f"S3 error: {error.message}") from None
     if body is not None and len(body.encode("utf-8", "surrogatepass")) > INLINE_BYTES_MAX:
         raise invalid(

@@ -16,7 +16,7 @@ import yaml
 
 from nearpoint.stack.errors import TemplateError
 
-TEMPLATE_BYTES_MAX = 1_048_576  # CloudFormation quotas: a template passed through S3
+TEMPLATE_BYTES_MAX = 1_000_000  # CloudFormation quotas: a template passed through S3, "1 MB"; its error says bytes
 DEPTH_MAX = 100
 VALUES_MAX = 200_000
 

@@ -17,6 +17,7 @@ from nearpoint.stack.errors import TemplateError
 from nearpoint.stack.ledger import Ledger
 from nearpoint.stack.matching import matches_in_time
 from nearpoint.stack.parameters import Matcher, shown
+from nearpoint.stack.plan import dependencies
 from nearpoint.stack.preparation import (
     Prepared,
     capabilities_needed,
@@ -128,12 +129,19 @@ class Engine:
         """Raises ValidationError where there is none."""
         stack = self.ledger.find(region, name_or_arn)
         if stack is None:
-            raise AwsError("ValidationError", f"Stack with id {name_or_arn} does not exist", status=400)
+            raise AwsError("ValidationError", f"Stack [{name_or_arn}] does not exist", status=400)
         return stack
 
     async def parsed(self, text: str) -> Template:
         """A template that is well formed. Raises TemplateError."""
-        return await asyncio.to_thread(parse, text, ATTRIBUTES)
+
+        def read() -> Template:
+            template = parse(text, ATTRIBUTES)
+            if not template.conditions:  # which may take a circle apart
+                dependencies(template, {})
+            return template
+
+        return await asyncio.to_thread(read)
 
     def capabilities(self, template: Template) -> list[str]:
         """What creating it has to acknowledge."""

@@ -244,6 +244,16 @@ def _select(argument: Any, scope: Scope) -> Any:
     return items[int(index)]
 
 
+def map_name(argument: Any) -> str | None:
+    """The mapping that a Fn::FindInMap looks in, where it says so itself."""
+    return argument[0] if isinstance(argument, list) and argument and isinstance(argument[0], str) else None
+
+
+def no_mapping(name: str) -> str:
+    """What is wrong with a Fn::FindInMap whose mapping is not there."""
+    return f"Template error: Mapping named '{name}' is not present in the 'Mappings' section of template."
+
+
 def _find_in_map(argument: Any, scope: Scope) -> Any:
     if not isinstance(argument, list) or len(argument) != 3:
         raise TemplateError(
@@ -251,6 +261,8 @@ def _find_in_map(argument: Any, scope: Scope) -> Any:
             "attribute for return value"
         )
     names = [text_of(evaluate(each, scope)) for each in argument]
+    if names[0] not in scope.mappings:
+        raise TemplateError(no_mapping(names[0]))
     found: Any = scope.mappings
     for name in names:
         if not isinstance(found, Mapping) or name not in found:

@@ -55,7 +55,9 @@ def prepare(
     graph = plan.dependencies(template, conditions)
     check_types((template.resources[name] for name in graph), TYPES)
     scope = Scope(parameters=scope.parameters, pseudo=scope.pseudo, mappings=scope.mappings, conditions=conditions)
-    return Prepared(template=template, graph=graph, scope=scope)
+    prepared = Prepared(template=template, graph=graph, scope=scope)
+    _check_maps(prepared)
+    return prepared
 
 
 async def prepare_stack(stack: Stack, text: str, matcher: Matcher = parameters.matches) -> Prepared:
@@ -75,17 +77,30 @@ def unchecked(pattern: str, text: str) -> bool:
     return True
 
 
-def imports_of(prepared: Prepared) -> list[str]:
-    """The names of the exports that the stack imports, each once. Raises TemplateError."""
-    values: list[Any] = [prepared.template.resources[name].properties for name in prepared.graph]
-    values += [
-        output.value
-        for output in prepared.template.outputs.values()
-        if plan.is_live(output.condition, prepared.scope.conditions)
+def _live_values(prepared: Prepared) -> list[Any]:
+    """What resources and outputs are made of, of those that are made."""
+    outputs = prepared.template.outputs.values()
+    return [
+        *(prepared.template.resources[name].properties for name in prepared.graph),
+        *(output.value for output in outputs if plan.is_live(output.condition, prepared.scope.conditions)),
     ]
 
+
+def _check_maps(prepared: Prepared) -> None:
+    """Look up now what depends on parameters alone. Raises TemplateError for what is not in its mapping."""
+    known = {*prepared.template.parameters, *prepared.scope.pseudo}
+    for found in references(_live_values(prepared), prepared.scope.conditions):
+        if found.kind == "map":
+            inside = references(found.value, prepared.scope.conditions)
+            if all(each.kind == "map" or (each.kind == "ref" and each.name in known) for each in inside):
+                evaluate({"Fn::FindInMap": found.value}, prepared.scope)
+
+
+def imports_of(prepared: Prepared) -> list[str]:
+    """The names of the exports that the stack imports, each once. Raises TemplateError."""
+
     def names() -> Iterator[str]:
-        for reference in references(values, prepared.scope.conditions):
+        for reference in references(_live_values(prepared), prepared.scope.conditions):
             if reference.kind == "import":
                 yield str(evaluate(reference.value, prepared.scope))
 

@@ -11,8 +11,8 @@ from nearpoint.stack.intrinsics import function_of, get_att_arguments, if_argume
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
-    """`kind`: `ref` (a parameter, pseudo parameter or resource), `att` (a resource's attribute), `condition`, or
-    `import` (`value` is the argument, not yet evaluated)."""
+    """`kind`: `ref` (a parameter, pseudo parameter or resource), `att` (a resource's attribute), `condition`, `import`
+    or `map` (of those two `value` is the argument, not yet evaluated)."""
 
     kind: str
     name: str
@@ -57,6 +57,8 @@ def references(value: Any, conditions: Mapping[str, bool] | None = None) -> Iter
         else:
             yield from references(yes if conditions[condition] else no, conditions)
     else:
+        if name == "Fn::FindInMap":
+            yield Reference(kind="map", name="", value=argument)
         if name == "Fn::ImportValue":
             yield Reference(kind="import", name="", value=argument)
         yield from references(argument, conditions)

@@ -13,7 +13,16 @@ from typing import Any
 from nearpoint.stack import parameters
 from nearpoint.stack.document import Path, line_of, read
 from nearpoint.stack.errors import TemplateError
-from nearpoint.stack.intrinsics import FUNCTIONS, PSEUDO_PARAMETERS, Scope, function_of, text_of, truth
+from nearpoint.stack.intrinsics import (
+    FUNCTIONS,
+    PSEUDO_PARAMETERS,
+    Scope,
+    function_of,
+    map_name,
+    no_mapping,
+    text_of,
+    truth,
+)
 from nearpoint.stack.parameters import Parameter
 from nearpoint.stack.references import condition_references, references
 
@@ -365,6 +374,8 @@ def _check_block(
                 )
         elif each.kind == "condition":
             _check_condition(template, each.name, block)
+        elif each.kind == "map" and (name := map_name(each.value)) is not None and name not in template.mappings:
+            raise TemplateError(no_mapping(name), line=line)
     if strangers:
         raise _unresolved(strangers, block, line)
 
