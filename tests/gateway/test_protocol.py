@@ -393,7 +393,9 @@ async def test_a_write_whose_look_up_fails_is_not_made_and_leaves_nothing_open()
         process = Process(scene)
         asked: list[str] = []
 
-        async def fail(method: str, *_: Any, asked: list[str] = asked, patience: int = patience, **__: Any) -> Response:
+        async def fail(
+            method: str, *args: Any, asked: list[str] = asked, patience: int = patience, **given: Any
+        ) -> Response:
             asked.append(method)
             for _ in range(patience):
                 await asyncio.sleep(0)
