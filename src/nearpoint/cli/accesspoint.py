@@ -141,7 +141,6 @@ def _banner(settings: Settings, socks: Sockets, admin: str | None, workers: int)
     urls += [f"https://{shown_address(sock)}" for sock in socks[split:]]
     url = urls[0].replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]")  # noqa: S104 - for whoever pastes it
     key = settings.access_keys[0]
-    secret = key.secret_key if notes.is_terminal else "…"
     lines = [
         f"Access point over {len(settings.regions)} regions, {workers} worker{'s' if workers > 1 else ''}",
         *(f"  endpoint      {each}" for each in urls),
@@ -157,7 +156,7 @@ def _banner(settings: Settings, socks: Sockets, admin: str | None, workers: int)
     alias = settings.access_points[0].alias
     lines += [
         "",
-        f"  export AWS_ACCESS_KEY_ID={key.access_key_id} AWS_SECRET_ACCESS_KEY={secret} AWS_REGION=us-east-1",
+        f"  export AWS_ACCESS_KEY_ID={key.access_key_id} AWS_SECRET_ACCESS_KEY=… AWS_REGION=us-east-1",
         f"  aws s3 ls s3://{alias} --endpoint-url {url}",
         f"  nearpoint aws-data aws-data && AWS_DATA_PATH=aws-data aws s3 ls --endpoint-url {url} "
         f"s3://arn:aws:s3::{settings.account_id}:accesspoint/{alias}",
