@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from nearpoint.cli.words import ALONE, Json, examples
+from nearpoint.cli.words import ALONE, Commands, Json, examples
 
-commands = typer.Typer(rich_markup_mode="rich")
+commands = Commands()
 
 
 @commands.command(
@@ -22,7 +22,7 @@ commands = typer.Typer(rich_markup_mode="rich")
 def edge(
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to serve; without a host, on all addresses.")],
     origin: Annotated[str, typer.Option(metavar="URL", help="What to cache: http:// or https://, a path in front.")],
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the port.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=256, metavar="N", help="Processes that share the port.")] = 1,
     cache_mb: Annotated[
         int, typer.Option(min=1, metavar="MB", help="Memory for the cache, all workers together.")
     ] = 256,
@@ -92,7 +92,7 @@ def accesspoint(
         Path,
         typer.Option("--config", "-c", envvar="NEARPOINT_CONFIG", metavar="FILE", help="Stores, access points, keys."),
     ] = Path("nearpoint.toml"),
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Processes that share the addresses.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=256, metavar="N", help="Processes that share the addresses.")] = 1,
     check: Annotated[bool, typer.Option("--check", help="Try what every store can do, show it, and end.")] = False,
     access_log: Annotated[
         str, typer.Option(metavar="FILE", help="A line for each request: - is standard error, off is none.")

@@ -10,12 +10,12 @@ import typer
 
 from nearpoint import __version__
 from nearpoint.cli import alone_words, replication_words, template_words, world_words
+from nearpoint.cli.words import Commands
 
-app = typer.Typer(
+app = Commands(
     help="One global endpoint in front of S3 buckets in many regions, on this machine.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -33,7 +33,8 @@ def _plain(text: str | None) -> str:
 
 
 def _row(parameter: Any) -> str:
-    name = ", ".join(f"`{option}`" for option in [*parameter.opts, *parameter.secondary_opts])
+    value = f" {parameter.metavar}" if parameter.metavar else ""
+    name = ", ".join(f"`{option}{value}`" for option in [*parameter.opts, *parameter.secondary_opts])
     if parameter.param_type_name == "argument":
         name = f"`{parameter.name.upper()}`"
     default = parameter.default

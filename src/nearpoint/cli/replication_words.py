@@ -7,18 +7,17 @@ from typing import Annotated
 
 import typer
 
-from nearpoint.cli.words import COPIES, DATA, Data, Json, examples
+from nearpoint.cli.words import COPIES, DATA, Commands, Data, Json, examples
 
-commands = typer.Typer(rich_markup_mode="rich")
+commands = Commands()
 
-replication = typer.Typer(
+replication = Commands(
     help="Copying between the regions of an access point.",
     epilog=examples("nearpoint replication enable my-point", "nearpoint replication status --watch"),
     no_args_is_help=True,
-    rich_markup_mode="rich",
 )
 
-members = typer.Typer(
+members = Commands(
     help="Editing the members of a running access point; no write is lost. Interrupted, the same command goes on.",
     epilog=examples(
         "nearpoint members add my-point ap-south-1 my-bucket --create",
@@ -26,7 +25,6 @@ members = typer.Typer(
         "nearpoint members remove my-point eu-west-1",
     ),
     no_args_is_help=True,
-    rich_markup_mode="rich",
 )
 AccessPoint = Annotated[str, typer.Argument(help="Its name, alias or ARN.")]
 Region = Annotated[str, typer.Argument(help="The member's region.")]
@@ -107,7 +105,9 @@ def members_add(
     region: Region,
     bucket: Annotated[str, typer.Argument(help="The bucket in that region.")],
     create: Annotated[bool, typer.Option("--create", help="Make the bucket if there is none.")] = False,
-    dial: Annotated[int, typer.Option(min=0, max=100, help="Its share of the traffic in the end.")] = 100,
+    dial: Annotated[
+        int, typer.Option(min=0, max=100, metavar="PERCENT", help="Its share of the traffic in the end.")
+    ] = 100,
     timeout: Timeout = 86_400,
     data: Data = DATA,
     as_json: Json = False,

@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from nearpoint.cli.words import DATA, TEMPLATES, Data, Json, examples
+from nearpoint.cli.words import DATA, TEMPLATES, Commands, Data, Json, examples
 
-commands = typer.Typer(rich_markup_mode="rich")
-Target = Annotated[str, typer.Option(help="local, the world of --data; or aws.")]
+commands = Commands()
+Target = Annotated[str, typer.Option(metavar="WHERE", help="local, the world of --data; or aws.")]
 Profile = Annotated[str | None, typer.Option(help="The AWS profile, with --target aws.", metavar="NAME")]
 Account = Annotated[
     str | None,
     typer.Option(help="Refuse unless the credentials are of this account, with --target aws.", metavar="ID"),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")]
-Stack = Annotated[str, typer.Option("--stack", help="The stack's name.")]
+Stack = Annotated[str, typer.Option("--stack", metavar="NAME", help="The stack's name.")]
 
 
 @commands.command(
@@ -35,9 +35,13 @@ def package_(
     output: Annotated[Path, typer.Option("--output", "-o", help="The zip to write.", metavar="FILE")] = Path(
         "function.zip"
     ),
-    handler: Annotated[str, typer.Option(help="MODULE.FUNCTION.")] = "index.handler",
-    runtime: Annotated[str, typer.Option(help="Lambda's runtime that its wheels are for.")] = "python3.13",
-    event: Annotated[str, typer.Option(help="Where it will run; decides how large it may be.")] = "origin-request",
+    handler: Annotated[str, typer.Option(metavar="NAME", help="MODULE.FUNCTION.")] = "index.handler",
+    runtime: Annotated[
+        str, typer.Option(metavar="NAME", help="Lambda's runtime that its wheels are for.")
+    ] = "python3.13",
+    event: Annotated[
+        str, typer.Option(metavar="NAME", help="Where it will run; decides how large it may be.")
+    ] = "origin-request",
     as_json: Json = False,
 ) -> None:
     """Build the zip of a Lambda@Edge function, and say what would keep it from running there."""
@@ -56,7 +60,9 @@ def package_(
 def deploy(
     template: Annotated[Path, typer.Argument(help="The template, or the folder of a template.yaml.")],
     regions: Annotated[str, typer.Option(metavar="LIST", help="Where the data buckets are, in order.")],
-    stack: Annotated[str | None, typer.Option(help="The stack's name; by default the folder's.")] = None,
+    stack: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The stack's name; by default the folder's.")
+    ] = None,
     target: Target = "local",
     profile: Profile = None,
     account: Account = None,

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from nearpoint.cli.words import DATA, WORLD, Data, Json, examples
+from nearpoint.cli.words import DATA, WORLD, Commands, Data, Json, examples
 
-commands = typer.Typer(rich_markup_mode="rich")
+commands = Commands()
 
 
 @commands.command(
@@ -31,8 +31,10 @@ def up(
         list[str] | None,
         typer.Option(metavar="REGION=URL", help="A region on your own S3 store: http://KEY:SECRET@HOST:PORT."),
     ] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="The location proxy's port.")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=32, help="Processes that share the locations.")] = 2,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, metavar="PORT", help="The location proxy's port.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=32, metavar="N", help="Processes that share the locations.")] = 2,
     as_json: Json = False,
     notify_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
@@ -140,7 +142,8 @@ def fail(
     region: Annotated[str, typer.Argument(help="The region to break.")],
     data: Data = DATA,
     how: Annotated[
-        str, typer.Option(help="refuse (links cut), blackhole, slow, errors (503) or stop (the store ends).")
+        str,
+        typer.Option(metavar="WAY", help="refuse (links cut), blackhole, slow, errors (503) or stop (the store ends)."),
     ] = "refuse",
     as_json: Json = False,
 ) -> None:
@@ -170,7 +173,9 @@ def heal(
 def logs(
     names: Annotated[list[str] | None, typer.Argument(help="Functions or processes; all functions by default.")] = None,
     data: Data = DATA,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=100_000, help="How many last lines first.")] = 50,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, max=100_000, metavar="N", help="How many last lines first.")
+    ] = 50,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written.")] = False,
     as_json: Json = False,
 ) -> None:
