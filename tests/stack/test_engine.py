@@ -239,6 +239,7 @@ async def test_a_full_bucket_stops_the_deletion_until_it_is_retained(world: Worl
     stack = await world.delete(stack, retain=("Store",))
     assert stack.status == "DELETE_COMPLETE"
     assert world.context.state.get(Bucket, "full-bucket") is not None
+    assert world.statuses(stack)[-2:] == [("Store", "DELETE_SKIPPED"), ("app", "DELETE_COMPLETE")]
 
 
 async def test_exports_and_imports(world: World, role: MakeRole) -> None:

@@ -84,6 +84,18 @@ async def delete_stack(call: Call) -> Mapping[str, Any]:
     return {}
 
 
+async def cancel_update_stack(call: Call) -> Mapping[str, Any]:
+    await engine_of(call).cancel_update(call.region, call.params["StackName"])
+    return {}
+
+
+async def continue_update_rollback(call: Call) -> Mapping[str, Any]:
+    await engine_of(call).continue_rollback(
+        call.region, call.params["StackName"], skip=tuple(call.params.get("ResourcesToSkip", ()))
+    )
+    return {}
+
+
 async def update_termination_protection(call: Call) -> Mapping[str, Any]:
     stack = await engine_of(call).protect(
         call.region, call.params["StackName"], protection=call.params["EnableTerminationProtection"]
@@ -168,6 +180,8 @@ async def list_stacks(call: Call) -> Mapping[str, Any]:
 
 
 HANDLERS: dict[str, Handler] = {
+    "CancelUpdateStack": cancel_update_stack,
+    "ContinueUpdateRollback": continue_update_rollback,
     "CreateStack": create_stack,
     "DeleteStack": delete_stack,
     "DescribeStacks": describe_stacks,

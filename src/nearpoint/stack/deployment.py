@@ -11,6 +11,8 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
+import msgspec
+
 from nearpoint.stack import plan
 from nearpoint.stack.errors import TemplateError
 from nearpoint.stack.intrinsics import Made, Scope, evaluate, text_of
@@ -26,7 +28,8 @@ BY_USER = " requested by user."
 
 
 class Deployment:
-    """The steps of one stack. `interrupt` is set to make it stop making things (a deletion has been asked for)."""
+    """The steps of one stack. `interrupt` is set to make it stop making things (a deletion or a rollback has been asked
+    for)."""
 
     def __init__(self, ledger: Ledger, means: Means, uuid: str) -> None:
         self._ledger = ledger
@@ -39,7 +42,7 @@ class Deployment:
         return self._ledger.stack(self._uuid)
 
     async def run(self) -> None:
-        """Take steps until the stack rests, or `interrupt` is set while it was being created."""
+        """Take steps until the stack rests, or `interrupt` is set while it was being created or updated."""
         while (step := STEPS.get(self._stack.status)) is not None:
             status = self._stack.status
             await step(self)
@@ -54,28 +57,18 @@ class Deployment:
         failure: str | None
         try:
             prepared, scope = await self._prepared(stack, stack.target)
-        except TemplateError as error:  # an import that is missing
-            failure, delimiter = error.message, " "
-        else:
             failure = await self._bring_all(prepared, scope, stop, "create", self._deadline_s(stack))
-            delimiter = " "
             if failure is None:
-                try:
-                    await self._finish(prepared, scope, "CREATE_COMPLETE")
-                except TemplateError as error:
-                    failure, delimiter = error.message, " "
-                else:
-                    return
+                await self._finish(prepared, scope, "CREATE_COMPLETE")
+                return
+        except TemplateError as error:  # an import that is missing, an output that is none
+            failure = error.message
         if self.interrupt.is_set():
             return
         if stack.on_failure == "ROLLBACK":
-            await self._ledger.move_stack(
-                self._uuid, "ROLLBACK_IN_PROGRESS", f"{_sentence(failure)}{delimiter}Rollback{BY_USER}"
-            )
+            await self._ledger.move_stack(self._uuid, "ROLLBACK_IN_PROGRESS", f"{_sentence(failure)} Rollback{BY_USER}")
         elif stack.on_failure == "DELETE":
-            await self._ledger.move_stack(
-                self._uuid, "DELETE_IN_PROGRESS", f"{_sentence(failure)}{delimiter}Delete{BY_USER}"
-            )
+            await self._ledger.move_stack(self._uuid, "DELETE_IN_PROGRESS", f"{_sentence(failure)} Delete{BY_USER}")
         else:
             await self._ledger.move_stack(self._uuid, "CREATE_FAILED", _sentence(failure))
 
@@ -210,6 +203,11 @@ class Deployment:
         if failed:
             await self._ledger.move_stack(self._uuid, "DELETE_FAILED", _not_deleted(failed), target=0)
             return
+        for name in stack.retain:
+            kept = resources.get(name)
+            if kept is not None and kept.status not in ("DELETE_COMPLETE", "DELETE_SKIPPED"):
+                skipped = msgspec.structs.replace(kept, status="DELETE_SKIPPED", status_reason=None, former=None)
+                await self._ledger.put_resource(skipped)
         await self._ledger.move_stack(
             self._uuid,
             "DELETE_COMPLETE",
@@ -260,7 +258,8 @@ class Deployment:
                 return
         except TemplateError as error:
             failure = error.message
-        await self._ledger.move_stack(self._uuid, "UPDATE_ROLLBACK_IN_PROGRESS", f"{_sentence(failure)}")
+        if not self.interrupt.is_set():
+            await self._ledger.move_stack(self._uuid, "UPDATE_ROLLBACK_IN_PROGRESS", _sentence(failure))
 
     async def clean_up(self) -> None:
         stack = self._stack
@@ -271,10 +270,10 @@ class Deployment:
 
     async def rollback_update(self) -> None:
         provisioner = Provisioner(self._ledger, self._means, self._uuid, asyncio.Event())
-        resources = self._ledger.resources(self._uuid)
+        resources, skip = self._ledger.resources(self._uuid), self._stack.skip
         graph = {name: frozenset(each.depends_on) for name, each in resources.items()}
         for layer in _layers(graph):
-            restored = await asyncio.gather(*(provisioner.restore(name) for name in layer))
+            restored = await asyncio.gather(*(provisioner.restore(name, skip=name in skip) for name in layer))
             failed = [name for name, went_well in zip(layer, restored, strict=True) if not went_well]
             if failed:
                 reason = f"The following resource(s) failed to update: [{', '.join(sorted(failed))}]."
@@ -294,7 +293,7 @@ class Deployment:
             }
         )
         await self._ledger.move_stack(
-            self._uuid, "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS", None, previous=None, **changes
+            self._uuid, "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS", None, previous=None, skip=(), **changes
         )
 
     async def clean_up_rollback(self) -> None:

@@ -258,6 +258,37 @@ class Engine:
             self._start(changed)
             return changed
 
+    async def cancel_update(self, region: str, name_or_arn: str) -> None:
+        """Stop an update and start undoing it. Raises ValidationError where none is under way."""
+        while True:
+            async with self.lock:
+                stack = self.find(region, name_or_arn)
+                if stack.status != "UPDATE_IN_PROGRESS":
+                    raise TemplateError("CancelUpdateStack cannot be called from current stack status")
+                deployment = self._deployments.get(stack.uuid)
+                if deployment is None:
+                    self._start(
+                        await self.ledger.move_stack(stack.uuid, "UPDATE_ROLLBACK_IN_PROGRESS", "User Initiated")
+                    )
+                    return
+                deployment.interrupt.set()
+            await self.settled(stack.uuid)
+
+    async def continue_rollback(self, region: str, name_or_arn: str, *, skip: tuple[str, ...] = ()) -> None:
+        """Try once more to undo an update; the resources of `skip` are taken for undone. Raises ValidationError where
+        no such rollback has failed, or these resources have not."""
+        async with self.lock:
+            stack = self.find(region, name_or_arn)
+            if stack.status != "UPDATE_ROLLBACK_FAILED":
+                raise TemplateError(f"Stack:{stack.arn} is in {stack.status} state and can not continue its rollback.")
+            found = self.ledger.resources(stack.uuid)
+            strangers = [name for name in skip if name not in found or found[name].status != "UPDATE_FAILED"]
+            if strangers:
+                raise TemplateError(f"Resources to skip have to be in UPDATE_FAILED: [{', '.join(strangers)}]")
+            self._start(
+                await self.ledger.move_stack(stack.uuid, "UPDATE_ROLLBACK_IN_PROGRESS", "User Initiated", skip=skip)
+            )
+
     async def delete(
         self, region: str, name_or_arn: str, *, retain: tuple[str, ...] = (), client_request_token: str | None = None
     ) -> None:

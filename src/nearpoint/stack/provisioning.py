@@ -264,9 +264,9 @@ class Provisioner:
 
     # ------------------------------------------------------------------ going back and removing
 
-    async def restore(self, logical_id: str) -> bool:
+    async def restore(self, logical_id: str, *, skip: bool = False) -> bool:
         """Undo what the update under way did to the resource; what it replaced comes back, the new one is left to
-        `clean_up`. False when that failed."""
+        `clean_up`. `skip`: only say so. False when that failed."""
         record = self._ledger.resource(self._uuid, logical_id)
         if record is None:
             return True
@@ -284,7 +284,7 @@ class Provisioner:
             or record.status == "UPDATE_FAILED"
             or unpack_properties(former.properties_zlib) != unpack_properties(record.properties_zlib)
         )
-        if touched and not former.replaced:
+        if touched and not former.replaced and not skip:
             await self._ledger.add_resource_event(record, "UPDATE_IN_PROGRESS")
             try:
                 await kind.update(

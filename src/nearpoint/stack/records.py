@@ -76,6 +76,7 @@ class Stack(Resource, frozen=True, kw_only=True):
     outputs: tuple[Output, ...] = ()
     imports: tuple[str, ...] = ()
     retain: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()  # what a rollback that is gone on with leaves as it is
     change_set: str = ""  # the one that the last creation or update came from
     previous: Previous | None = None
 
