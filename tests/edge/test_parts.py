@@ -264,6 +264,25 @@ async def test_a_refreshed_answer_keeps_its_parts(stage: Any, store: Any) -> Non
     assert len(stage.seen) == 2
 
 
+async def test_what_is_refreshed_while_it_arrives_is_kept(stage: Any, store: Any) -> None:
+    origin = Ranged()
+    origin.gate = asyncio.Event()
+    await opened(stage, store, origin)
+    first = asyncio.create_task(stage.get("/a"))
+    await stage.until(lambda: stage.edge.cache.used_bytes)
+    stage.clock.now += 61
+    stage.answer = lambda request: Response(304, Headers([("ETag", '"v1"'), ("Cache-Control", "max-age=60")]))
+    second = asyncio.create_task(stage.get("/a"))
+    await stage.until(lambda: next(iter(stage.edge.cache._entries.values())).fresh_until > stage.clock.now)
+    origin.gate.set()
+    replies = await asyncio.gather(first, second)
+    assert [(reply.body, reply.cache) for reply in replies] == [(DATA, "Miss"), (DATA, "RefreshHit")]
+    entry = next(iter(stage.edge.cache._entries.values()))
+    await stage.until(lambda: not entry.body.runs)
+    assert (await stage.get("/a")).body == DATA
+    assert len(stage.seen) == 2
+
+
 async def test_what_is_too_large_for_memory_is_passed_on_and_for_the_disk_is_not(stage: Any, store: Any) -> None:
     await opened(stage, store, Ranged(), object_bytes_max=3_000_000)
     for _ in range(2):

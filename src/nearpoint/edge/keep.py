@@ -68,6 +68,7 @@ class Keeper:
         """The origin says that what is stored is still right (RFC 9111 §4.3.4)."""
         if isinstance(verdict, Keep):
             renewed = self._entry(reply, verdict, entry.body)
+            self._filler.hand_over(entry, renewed)
             self._tiers.put(renewed)
             return Stored(entry=renewed, fields=reply.fields, result=REFRESH_HIT, note=f"{reply.how}; stored")
         self._tiers.drop(entry)

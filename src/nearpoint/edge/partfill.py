@@ -109,6 +109,14 @@ class PartFiller:
         self._spawn(self._pump(run, body))
         return run
 
+    @staticmethod
+    def hand_over(entry: Entry, renewed: Entry) -> None:
+        """What is still arriving is the renewed entry's from now on; they have the same body."""
+        parts = entry.body
+        if isinstance(parts, Parts):
+            for run in parts.runs:
+                run.entry = renewed
+
     def body(self, entry: Entry, first: int, length: int, ask: AskPart) -> PartsBody:
         """Some of an entry's body, for one viewer."""
         return PartsBody(self, entry, first, length, ask)
@@ -156,8 +164,7 @@ class PartFiller:
         self._spawn(self._pump(run, body))
 
     async def _pump(self, run: Run, body: Body) -> None:
-        entry = run.entry
-        parts = entry.body
+        parts = run.entry.body
         assert isinstance(parts, Parts)
         chunks = _Chunks(body)
         error: Exception | None = None
@@ -170,9 +177,9 @@ class PartFiller:
                 data = await fill.run()
                 if data is None:
                     raise PartError("origin-lost") from fill.failed
-                blob = await asyncio.to_thread(self._tiers.put_part, entry, number, data)
+                blob = await asyncio.to_thread(self._tiers.put_part, run.entry, number, data)
                 if blob is not None:
-                    self._tiers.part_is_in(entry, number, blob)
+                    self._tiers.part_is_in(run.entry, number, blob)
                     del run.fills[number]
                 elif len(run.fills) > AHEAD_PARTS:
                     del run.fills[next(iter(run.fills))]
