@@ -142,8 +142,9 @@ def test_a_folder_is_shared_survives_a_kill_and_a_restart(origin: Any, tmp_path:
     options = ("--workers", "2", "--cache-dir", str(tmp_path / "cache"), "--cache-gb", "0.1")
     with running(origin, *options) as (process, url, admin):
         assert fetch(f"{url}/a") == "Miss"
-        words = [fetch(f"{url}/a") for _ in range(12)]
-        assert set(words[2:]) == {"Hit"}
+        while not numbers(admin)["nearpoint_disk_cache_records", ""]:
+            time.sleep(0.02)
+        assert {fetch(f"{url}/a") for _ in range(12)} == {"Hit"}
         counted = numbers(admin)
         assert counted["nearpoint_requests_total", "Hit"] + counted["nearpoint_requests_total", "Miss"] == 13
         assert counted["nearpoint_origin_seconds_count", ""] == len(origin.asked)
