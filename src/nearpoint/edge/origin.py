@@ -176,7 +176,10 @@ class OriginAsker:
         final = request.headers.copy()
         for name, value in target.custom_headers:
             final.set(name, value)
-        final.set("X-Amz-Cf-Id", visit.request_id)
+        if functions or target.custom_headers:
+            final.set("X-Amz-Cf-Id", visit.request_id)
+        else:
+            final.add("X-Amz-Cf-Id", visit.request_id)  # a viewer's own has been dropped
         path = target.path + request.target
         control = origin.access_control
         if control is not None and self._credentials is not None and control.signs(final):

@@ -113,10 +113,11 @@ class Transfer:
         landing: Landing | None = None
         try:
             landing = await self._fly(visit, forwarded, entry, flight)
-            if isinstance(landing, Private):
+            if isinstance(landing, Stored):
+                if landing.why is not None:
+                    self._unkept.note(visit, landing.why)
+            elif isinstance(landing, Private):
                 self._remember(visit.key, landing.why)
-                self._unkept.note(visit, landing.why)
-            elif isinstance(landing, Stored) and landing.why is not None:
                 self._unkept.note(visit, landing.why)
             elif isinstance(landing, Trouble) and entry is not None:
                 entry.retry_at = self._clock() + self._bounds.stale_retry_s

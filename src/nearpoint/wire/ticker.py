@@ -13,23 +13,26 @@ from typing import Any
 
 
 class Ticker:
-    """Calls `on_tick(now)` every `period_s` seconds between `start` and `stop`, on the running loop."""
+    """Calls `on_tick(now)` every `period_s` seconds between `start` and `stop`, on the running loop.
 
-    __slots__ = ("_handle", "_loop", "_on_tick", "_period_s", "now")
+    `now` and `loop` are good from the first `start` on; to ask asyncio for the running loop is a system call.
+    """
+
+    __slots__ = ("_handle", "_on_tick", "_period_s", "loop", "now")
 
     def __init__(self, period_s: float, on_tick: Callable[[float], None]) -> None:
         self.now = 0.0
         self._period_s = period_s
         self._on_tick = on_tick
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.loop: asyncio.AbstractEventLoop
         self._handle: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Set `now` and begin to tick; without effect while ticking."""
         if self._handle is None:
-            self._loop = asyncio.get_running_loop()
-            self.now = self._loop.time()
-            self._handle = self._loop.call_later(self._period_s, self._tick)
+            self.loop = asyncio.get_running_loop()
+            self.now = self.loop.time()
+            self._handle = self.loop.call_later(self._period_s, self._tick)
 
     def stop(self) -> None:
         """Stop ticking; `start` begins again."""
@@ -38,9 +41,8 @@ class Ticker:
             self._handle = None
 
     def _tick(self) -> None:
-        assert self._loop is not None
-        self.now = self._loop.time()
-        self._handle = self._loop.call_later(self._period_s, self._tick)
+        self.now = self.loop.time()
+        self._handle = self.loop.call_later(self._period_s, self._tick)
         self._on_tick(self.now)
 
 
@@ -79,7 +81,7 @@ class Deadline:
     def __enter__(self) -> None:
         of = self._of
         of.ticker.start()
-        self._task = task = asyncio.current_task()
+        self._task = task = asyncio.current_task(of.ticker.loop)
         assert task is not None
         self._cancelled_before = task.cancelling()
         self.until = of.ticker.now + of.period_s + self._seconds  # `now` is of the last tick

@@ -123,7 +123,7 @@ class UpstreamConnection(UpstreamIntake):
         except wire_framing.MalformedHeadError:
             self._on_free(self)
             raise
-        loop = asyncio.get_running_loop()
+        loop = self._ticker.loop
         self._begin(request.method, timeouts)
         waiter: asyncio.Future[Response] = loop.create_future()
         self._waiter = waiter

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
+import msgspec
 
 from nearpoint.edge.eviction import PROMOTED_ABOVE, SMALL_SHARE
 from nearpoint.edge.store.counts import Counts, number_of
@@ -61,8 +62,7 @@ class Totals:
         return self.small_bytes + self.main_bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Put:
+class Put(msgspec.Struct, frozen=True, kw_only=True):
     """A record to keep, and its files."""
 
     key: RecordKey
@@ -70,8 +70,7 @@ class Put:
     parts: tuple[tuple[int, Part], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PutPart:
+class PutPart(msgspec.Struct, frozen=True, kw_only=True):
     """Another file of a body whose record is kept already."""
 
     owner: RecordKey
@@ -80,8 +79,7 @@ class PutPart:
     part: Part
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drop:
+class Drop(msgspec.Struct, frozen=True, kw_only=True):
     """A record to forget, unless the one that is there was asked of the origin later."""
 
     key: RecordKey
