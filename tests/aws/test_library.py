@@ -57,7 +57,7 @@ def test_the_commands_say_what_they_lack(bare: Path, tmp_path: Path) -> None:
     for command in ([bare.with_name("nearpoint"), "status"], [bare, "-m", "nearpoint", "status"]):
         ran = run(Path(command[0]), *map(str, command[1:]), cwd=tmp_path)
         assert ran.returncode == 1
-        assert ran.stderr == "nearpoint: The commands need typer and more: pip install 'nearpoint[world]'\n"
+        assert ran.stderr == "nearpoint: The commands need typer and more: `pip install '.[world]'` in the checkout.\n"
 
 
 def test_the_page_runs_as_it_is_written(tmp_path: Path) -> None:

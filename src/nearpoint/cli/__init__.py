@@ -12,5 +12,5 @@ def run() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "nearpoint":
             raise
-        sys.exit(f"nearpoint: The commands need {error.name} and more: pip install 'nearpoint[world]'")
+        sys.exit(f"nearpoint: The commands need {error.name} and more: `pip install '.[world]'` in the checkout.")
     main.run()
