@@ -1,6 +1,6 @@
 """The stand-alone edge beside nginx, Varnish and Envoy: hits of 1 KB, 100 KB and 10 MB, 304s, a Vary, misses.
 
-    python -m bench.edge [--seconds 2] [--rounds 3] [--connections 64] [--only ROW] [--json]
+    python -m bench.edge [--seconds 2] [--rounds 5] [--connections 64] [--only ROW] [--json]
 
 One worker each, in turn on the same core, wrk and the origin on cores of their own, access log on for all (see
 `bench.edge_peers`). Figures are medians of the rounds: requests per second, p99, and processor time a request, which a
@@ -278,7 +278,7 @@ def shown(result: dict[str, object]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench.edge")
     parser.add_argument("--seconds", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--only", default="", help="only the rows whose names hold this")
     parser.add_argument("--json", action="store_true")

@@ -1,6 +1,6 @@
 """The edge beyond its peak rate: latency at a steady load, two workers, HTTP/2, idle connections.
 
-    python -m bench.edge_scale [--seconds 3] [--rounds 3] [--idle 10000] [--only ROW] [--json]
+    python -m bench.edge_scale [--seconds 3] [--rounds 5] [--idle 10000] [--only ROW] [--json]
 
 - p99 at 70 % of nginx's peak: nginx's rate of 1 KB hits is measured, then both get 70 % of it at an even pace, from
   h2load (`--rps`), which writes down how long each request took.
@@ -170,7 +170,7 @@ def idle(folder: Path, origin_port: int, count: int) -> dict[str, object]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench.edge_scale")
     parser.add_argument("--seconds", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--idle", type=int, default=10_000)
     parser.add_argument("--only", default="", help="steady, workers, http2 or idle")
     parser.add_argument("--json", action="store_true")
