@@ -16,7 +16,7 @@ from nearpoint.edge.policies import CachePolicy
 from nearpoint.wire.dates import parse_http_date
 from nearpoint.wire.message import Headers
 
-DATE_CHARACTERS_MAX = 64
+DATE_CHARACTERS_MAX = 64  # more than any of the three forms has (RFC 9110 §5.6.7)
 
 
 class Source(Enum):
@@ -44,9 +44,13 @@ class Freshness(msgspec.Struct, frozen=True, kw_only=True):
     stale_when_unreachable: bool
 
 
-@lru_cache(maxsize=256)  # what origins answer in the same second bears the same date
 def _unix_s(text: str) -> float | None:
-    moment = parse_http_date(text) if len(text) <= DATE_CHARACTERS_MAX else None
+    return _parsed_s(text) if len(text) <= DATE_CHARACTERS_MAX else None
+
+
+@lru_cache(maxsize=256)  # what origins answer in the same second bears the same date
+def _parsed_s(text: str) -> float | None:
+    moment = parse_http_date(text)
     return None if moment is None else moment.timestamp()
 
 
