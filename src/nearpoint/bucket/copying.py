@@ -21,9 +21,9 @@ from nearpoint.bucket.conditions import Met, decide_read
 from nearpoint.bucket.disk import Disk, write_all
 from nearpoint.bucket.intake import INLINE_BYTES_MAX, Received
 from nearpoint.bucket.metadata import Description, kept_head, refuse_unsupported
-from nearpoint.bucket.objects import place_object
+from nearpoint.bucket.objects import place_received
 from nearpoint.bucket.reading import cut, find_object
-from nearpoint.bucket.rows import NewObject, Piece, Stored
+from nearpoint.bucket.rows import Piece, Stored
 from nearpoint.bucket.store import Store, now_us
 from nearpoint.bucket.writer import unavailable
 from nearpoint.regions.copy import SOURCE_BYTES_MAX, too_large
@@ -180,19 +180,7 @@ class Copying:
                 "object's metadata, storage class, website redirect location or encryption attributes.",
             )
         received = await self._copy_content(source, algorithm)
-        new = NewObject(
-            key=key,
-            version=store.new_version(),
-            size=received.size,
-            etag=received.etag,
-            content=received.content,
-            part_count=0,
-            description=description,
-            checksum=received.checksum,
-        )
-        version, stamp = await store.writer.submit(
-            lambda tx: place_object(tx, store, bucket_name, new, conditions), received.files
-        )
+        version, stamp = await place_received(store, bucket_name, key, received, description, conditions)
         result = {
             "CopyObjectResult": {
                 "ETag": f'"{received.etag}"',

@@ -16,6 +16,7 @@ from nearpoint.bucket.admission import describe
 from nearpoint.bucket.calls import Call, Result, legal_key, write_conditions
 from nearpoint.bucket.checksums import HEADER, Checksum
 from nearpoint.bucket.conditions import NO_CONDITIONS, Conditions, Failed, decide_write
+from nearpoint.bucket.intake import Received
 from nearpoint.bucket.metadata import Description
 from nearpoint.bucket.rows import NULL_VERSION, NewObject, Stored
 from nearpoint.bucket.store import Store, now_us
@@ -62,19 +63,7 @@ class Objects:
                 "parameters",
             )
         received = await store.intake.receive(call.request.body, call.headers, call.verified)
-        new = NewObject(
-            key=key,
-            version=store.new_version(),
-            size=received.size,
-            etag=received.etag,
-            content=received.content,
-            part_count=0,
-            description=description,
-            checksum=received.checksum,
-        )
-        version, _ = await store.writer.submit(
-            lambda tx: place_object(tx, store, bucket_name, new, conditions), received.files
-        )
+        version, _ = await place_received(store, bucket_name, key, received, description, conditions)
         headers = Headers([("ETag", f'"{received.etag}"'), ("x-amz-server-side-encryption", description.encryption)])
         add_checksum(headers, received.checksum)
         if version is not None:
@@ -154,6 +143,23 @@ def add_checksum(headers: Headers, checksum: Checksum) -> None:
     """Say a checksum in an answer."""
     headers.add(HEADER[checksum.algorithm], checksum.value)
     headers.add("x-amz-checksum-type", checksum.kind)
+
+
+async def place_received(
+    store: Store, bucket_name: str, key: bytes, received: Received, description: Description, conditions: Conditions
+) -> tuple[str | None, int]:
+    """Make a body that was received whole the key's newest version, as `place_object` does; its file goes if not."""
+    new = NewObject(
+        key=key,
+        version=store.new_version(),
+        size=received.size,
+        etag=received.etag,
+        content=received.content,
+        part_count=0,
+        description=description,
+        checksum=received.checksum,
+    )
+    return await store.writer.submit(lambda tx: place_object(tx, store, bucket_name, new, conditions), received.files)
 
 
 def place_object(

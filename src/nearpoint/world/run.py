@@ -19,16 +19,12 @@ from nearpoint.world.trust import write_bundle
 
 async def _run(
     layout: Layout,
-    world: World,
-    *,
-    proxy_port: int | None,
-    node_workers: int,
+    supervisor: Supervisor,
     on_start: Callable[[int], None],
     on_progress: Callable[[str], None],
     on_ready: Callable[[World], None],
 ) -> None:
-    supervisor = Supervisor(layout, world, proxy_port=proxy_port, node_workers=node_workers)
-    world = supervisor.world = msgspec.structs.replace(world, ports=supervisor.ports)
+    world = supervisor.world = msgspec.structs.replace(supervisor.world, ports=supervisor.ports)
     admin = Admin(supervisor, world.admin_token)
     server = Server(admin.handle)
     loop = asyncio.get_running_loop()
@@ -77,16 +73,7 @@ def run_world(
         layout.check_space()
         authority = Authority.load_or_create(layout.ca)
         write_bundle(layout, authority.certificate_pem)
-        asyncio.run(
-            _run(
-                layout,
-                world,
-                proxy_port=proxy_port,
-                node_workers=node_workers,
-                on_start=on_start,
-                on_progress=on_progress,
-                on_ready=on_ready,
-            )
-        )
+        supervisor = Supervisor(layout, world, proxy_port=proxy_port, node_workers=node_workers)
+        asyncio.run(_run(layout, supervisor, on_start, on_progress, on_ready))
     finally:
         os.close(lock)
