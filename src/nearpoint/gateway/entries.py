@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from msgspec import Struct
+
+from nearpoint.gateway.sequences import Sequences
 
 Operation = Literal["put", "marker", "amend"]
 Pair = tuple[str, str]
@@ -47,11 +49,21 @@ class Entry(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 @dataclass(slots=True)
 class Tally:
-    """What a bucket owes to another, counted. `size` in bytes."""
+    """What a bucket owes to another, and what was given up of it. `size` in bytes, of what is owed."""
 
-    pending: int = 0
+    due: Sequences = field(default_factory=Sequences)
+    parked: Sequences = field(default_factory=Sequences)
     size: int = 0
-    failed: int = 0
+
+    @property
+    def pending(self) -> int:
+        """How many entries wait."""
+        return len(self.due)
+
+    @property
+    def failed(self) -> int:
+        """How many were given up."""
+        return len(self.parked)
 
 
 class Log(Protocol):

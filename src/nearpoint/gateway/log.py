@@ -5,7 +5,9 @@
     nearpoint-log.REGION.parked.PAIR.KEY     what was given up, with the reason
 
 PAIR and KEY are digests: a pair's entries are read in order by a wildcard, and how one key stands is one look-up,
-whatever is pending. What is pending is counted once at start and kept up from then on. Intents that are over are
+whatever is pending. What is pending is counted once at start and kept up from then on, sequence by sequence: a server
+that is killed or stands still may have done what it never answered for, so an entry counts when it is seen, and no more
+when it is known to be gone. Intents that are over are
 removed a few times a second, all at once; one that a crash leaves behind costs a look at the store.
 """
 
@@ -58,9 +60,8 @@ class JetStreamLog:
         self._swept = asyncio.Event()
         self._swept_to = 0
         self._last_begun = 0
-        self._read_to = 0  # up to which sequence the entries have been counted
-        self._count_to = 0
-        self._removed_uncounted: set[int] = set()
+        self._reading: list[set[int]] = []  # what was struck off while a page was read, for each page
+        self._doubtful: dict[int, Entry] = {}  # of which it is not known whether they were struck off
         self.is_closing = False
         self.intents: dict[int, Intent] = {}  # that have not been ended
         self.counted = asyncio.Event()
@@ -70,18 +71,21 @@ class JetStreamLog:
     async def start(self) -> None:
         """Make the streams if they are not there. A JetStream that is starting is waited for."""
         self._last_begun = await self._begun.start()
-        self.last = self._count_to = await self._stream.start()
+        self.last = await self._stream.start()
 
     async def count(self) -> None:
         """Count what the log held at start, while it is in use."""
         for family in ("due", "parked"):
-            await self._count(family)
-        self._read_to = self._count_to
-        self._removed_uncounted.clear()
+            after: int | None = 0
+            while after is not None:
+                try:
+                    _, after = await self._page(f"{family}.*.*", after)
+                except UnloggedError:
+                    await asyncio.sleep(AGAIN_S)
         self.counted.set()
 
     async def sweep(self) -> None:
-        """Remove the intents that are over, until cancelled."""
+        """Remove the intents that are over, and doubts about what is, until cancelled."""
         while True:
             await self._swept.wait()
             self._swept.clear()
@@ -93,6 +97,10 @@ class JetStreamLog:
                 except UnloggedError as error:
                     log.debug("intents are not removed yet", error=str(error))
                     self._swept.set()
+            try:
+                await self._settle_doubts()
+            except UnloggedError:
+                self._swept.set()
             await asyncio.sleep(SWEEP_S)
 
     def listen(self, listener: Callable[[tuple[str, int, Entry] | None], None]) -> None:
@@ -150,18 +158,15 @@ class JetStreamLog:
 
     async def due(self, pair: Pair, after: int, limit: int) -> list[Numbered]:
         """What waits behind the sequence `after`, in order."""
-        found: list[Numbered] = []
-        for message in await self._stream.page(f"due.{_token(*pair)}.*", after, limit):
-            entry = await self._read(message)
-            if entry is not None:
-                self._hand(message.sequence, entry)
-                found.append(Numbered(message.sequence, entry))
+        found, _ = await self._page(f"due.{_token(*pair)}.*", after, limit)
+        for row in found:
+            self._hand(row.sequence, row.entry)
         return found
 
     async def parked(self, limit: int) -> list[Entry]:
         """What was given up, the oldest first."""
-        rows = [await self._read(message) for message in await self._stream.page("parked.*.*", 0, limit)]
-        return [entry for entry in rows if entry is not None]
+        found, _ = await self._page("parked.*.*", 0, limit)
+        return [row.entry for row in found]
 
     async def oldest_us(self, pair: Pair) -> int | None:
         """When the oldest of what is owed was written."""
@@ -175,20 +180,16 @@ class JetStreamLog:
 
     async def retry(self, leads: set[Pair]) -> int:
         """Take up what was given up, as far as a rule still leads there. How much it was."""
-        taken, after = 0, 0
-        while True:
-            page = await self._stream.page("parked.*.*", after)
-            for message in page:
-                after = message.sequence
-                entry = await self._read(message)
-                if entry is None or (entry.bucket, entry.destination) not in leads:
-                    continue
-                await self._owe(msgspec.structs.replace(entry, reason=""))
-                await self._stream.delete(message.sequence)
-                self._tally((entry.bucket, entry.destination)).failed -= 1
-                taken += 1
-            if len(page) < PAGE_ROWS:
-                return taken
+        taken = 0
+        after: int | None = 0
+        while after is not None:
+            rows, after = await self._page("parked.*.*", after)
+            for sequence, entry in rows:
+                if (entry.bucket, entry.destination) in leads:
+                    await self._owe(msgspec.structs.replace(entry, reason=""))
+                    await self._remove(sequence, entry)
+                    taken += 1
+        return taken
 
     async def give_up(self, pair: Pair, reason: str) -> None:
         """Park everything that a bucket owes to another."""
@@ -220,13 +221,8 @@ class JetStreamLog:
     async def _owe(self, entry: Entry) -> None:
         pair = (entry.bucket, entry.destination)
         sequence = await self._stream.append(f"due.{_token(*pair)}.{_token(entry.key)}", msgspec.json.encode(entry))
-        tally = self._tally(pair)
-        tally.pending += 1
-        tally.size += entry.size
         self._hand(sequence, entry)
-        self.last = max(self.last, sequence)
-        self._grown.set()
-        self._tell(("+", sequence, entry))
+        self._note(sequence, entry)
 
     async def _strike(self, sequence: int, reason: str | None) -> None:
         entry = self._handed.pop(sequence, None)
@@ -235,44 +231,70 @@ class JetStreamLog:
             entry = None if found is None else await self._read(found)
             if entry is None:
                 return
-        pair = (entry.bucket, entry.destination)
         if reason is not None:
-            where = f"parked.{_token(*pair)}.{_token(entry.key)}"
-            await self._stream.append(where, msgspec.json.encode(msgspec.structs.replace(entry, reason=reason)))
-            self._tally(pair).failed += 1
-        if not await self._stream.delete(sequence):
-            return
-        self._tell(("-", sequence, entry))
-        if self._read_to < sequence <= self._count_to:
-            self._removed_uncounted.add(sequence)
-            return
-        tally = self._tally(pair)
-        tally.pending -= 1
-        tally.size -= entry.size
+            parked = msgspec.structs.replace(entry, reason=reason or "?")
+            where = f"parked.{_token(entry.bucket, entry.destination)}.{_token(entry.key)}"
+            once = {"Nats-Msg-Id": f"parked-{sequence}"}  # though it be tried again
+            self._note(await self._stream.append(where, msgspec.json.encode(parked), once), parked)
+        await self._remove(sequence, entry)
 
-    async def _count(self, family: str) -> None:
-        after = 0
-        while True:
-            try:
-                page = await self._stream.page(f"{family}.*.*", after)
-            except UnloggedError:
-                await asyncio.sleep(AGAIN_S)
-                continue
-            for message in page:
-                after = message.sequence
-                entry = await self._read(message)
-                if entry is None or after > self._count_to or after in self._removed_uncounted:
-                    continue
-                tally = self._tally((entry.bucket, entry.destination))
-                if family == "parked":
-                    tally.failed += 1
-                else:
-                    tally.pending += 1
-                    tally.size += entry.size
-            if family == "due":
-                self._read_to = after
-            if len(page) < PAGE_ROWS:
-                return
+    async def _remove(self, sequence: int, entry: Entry) -> None:
+        """Take an entry out of the log."""
+        try:
+            await self._stream.delete(sequence)
+        except UnloggedError:
+            self._doubtful[sequence] = entry
+            self._swept.set()
+            raise
+        self._forget(sequence, entry)
+
+    def _note(self, sequence: int, entry: Entry) -> None:
+        """There is an entry. It counts once."""
+        tally = self._tally((entry.bucket, entry.destination))
+        if entry.reason:
+            tally.parked.add(sequence)
+        elif tally.due.add(sequence):
+            tally.size += entry.size
+            self.last = max(self.last, sequence)
+            self._grown.set()
+            self._tell(("+", sequence, entry))
+
+    def _forget(self, sequence: int, entry: Entry) -> None:
+        """It is gone. Pages that are being read may have it still."""
+        self._doubtful.pop(sequence, None)
+        for gone in self._reading:
+            gone.add(sequence)
+        tally = self._tally((entry.bucket, entry.destination))
+        if entry.reason:
+            tally.parked.discard(sequence)
+        elif tally.due.discard(sequence):
+            tally.size -= entry.size
+            self._tell(("-", sequence, entry))
+
+    async def _settle_doubts(self) -> None:
+        """Look at what may have been struck off without an answer."""
+        for sequence, entry in list(self._doubtful.items()):
+            if await self._stream.at(sequence) is None:
+                self._forget(sequence, entry)
+            else:
+                self._doubtful.pop(sequence, None)  # whoever wanted it gone tries again
+
+    async def _page(self, subject: str, after: int, limit: int = PAGE_ROWS) -> tuple[list[Numbered], int | None]:
+        """Entries behind a sequence, and where to go on: None at the end. What had not been seen counts from now on."""
+        gone: set[int] = set()
+        self._reading.append(gone)
+        try:
+            page = await self._stream.page(subject, after, limit)
+        finally:
+            self._reading = [each for each in self._reading if each is not gone]
+        found: list[Numbered] = []
+        for message in page:
+            entry = await self._read(message)
+            if entry is not None:
+                found.append(Numbered(message.sequence, entry))
+                if message.sequence not in gone:
+                    self._note(message.sequence, entry)
+        return found, page[-1].sequence if len(page) == limit else None
 
     def _tally(self, pair: Pair) -> Tally:
         return self.tallies.setdefault(pair, Tally())
