@@ -15,7 +15,8 @@ from nearpoint.cli.world_client import WorldClient
 
 def status(*, data: Path, as_json: bool) -> None:
     """Show the world's processes; exit code 1 when it is not ready."""
-    answer = WorldClient(data).ask("GET", "/status")
+    client = WorldClient(data)
+    answer = client.ask("GET", "/status")
     if as_json:
         print_json(answer)
     else:
@@ -30,6 +31,8 @@ def status(*, data: Path, as_json: bool) -> None:
         results.print(rows)
         for line in limit_lines(answer["store_limits"]):
             results.print(line)
+        for line in silent_stores(client):
+            results.print(f"[yellow]{line}[/]", soft_wrap=True)
         for region, how in answer["faults"].items():
             results.print(f"[yellow]{region} fails on purpose ({how}): `nearpoint heal {region}` ends it.[/]")
     if not answer["ready"]:
@@ -50,6 +53,15 @@ def limit_lines(limits: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             said.append(f"not there: {', '.join(others)}")
         if said:
             yield escape(f"Store of {one['region']}, bucket {one['bucket']}: {'; '.join(said)}")
+
+
+def silent_stores(client: WorldClient) -> Iterator[str]:
+    """A line for each store of one's own that no location has ever had an answer from."""
+    own = {region: endpoint for region in client.world.regions if (endpoint := client.world.stores[region].endpoint)}
+    reports = client.ask("GET", "/routes").values() if own else ()
+    for region, endpoint in own.items():
+        if reports and all(report["regions"].get(region, {}).get("rtt_ms") is None for report in reports):
+            yield escape(f"The store of {region} does not answer at {endpoint}.")
 
 
 def routes(*, data: Path, as_json: bool) -> None:

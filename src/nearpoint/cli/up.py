@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from nearpoint.cli.console import CommandError, Exit, notes, print_json
-from nearpoint.cli.inspect import limit_lines
+from nearpoint.cli.inspect import limit_lines, silent_stores
 from nearpoint.cli.world_client import WorldClient
 from nearpoint.world import geography
 from nearpoint.world.layout import (
@@ -105,8 +105,8 @@ def _reporting() -> Iterator[_Reporter]:
         reporter.stop()
 
 
-def banner(layout: Layout, world: World, seconds: float) -> None:
-    """What a user can do now."""
+def banner(layout: Layout, world: World, seconds: float, *, detached: bool) -> None:
+    """What there is, and what a user can do now."""
     own = [region for region in world.regions if world.stores[region].endpoint]
     notes.print(f"[bold]Nearpoint is up[/] after {seconds:.1f} s")
     notes.print(f"  regions   {', '.join(world.regions)}" + (f"   (own stores: {', '.join(own)})" if own else ""))
@@ -114,19 +114,29 @@ def banner(layout: Layout, world: World, seconds: float) -> None:
     notes.print(f"  account   {world.account_id}")
     notes.print(f"  data      {layout.data}")
     notes.print(f"  proxy     http://LOCATION:x@127.0.0.1:{world.ports['proxy']}")
-    for line in limit_lines(WorldClient(layout.data).ask("GET", "/status")["store_limits"]) if own else ():
+    client = WorldClient(layout.data)
+    for line in (*limit_lines(client.ask("GET", "/status")["store_limits"]), *silent_stores(client)) if own else ():
         notes.print(f"  [yellow]{line}[/]", soft_wrap=True)
     notes.print("Next:")
-    _next("shell us-east-1", layout, "aws, curl, boto3 as if you stood there")
-    _next("demo", layout, "the whole walk-through by itself")
+    following = {
+        f"shell {world.regions[0]}": "aws, curl, boto3 as if you stood there",
+        "demo": "the whole walk-through by itself",
+    }
+    if detached:
+        following["down"] = "stops it; what it holds stays"
+    _show_next(following, layout)
+    if not detached:
+        notes.print("Ctrl-C stops it; what it holds stays in the data folder.")
 
 
-def _next(command: str, layout: Layout, what: str) -> None:
-    """A command to go on with, as it has to be typed here."""
+def _show_next(commands: Mapping[str, str], layout: Layout) -> None:
+    """The commands to go on with, as they have to be typed here; what they are for, where there is room."""
     data = "" if layout.data == Path.cwd() / ".nearpoint" else f" --data {shlex.quote(str(layout.data))}"
-    typed = f"{_program()} {command}{data}"
-    line = f"  {typed:<26}  {what}"
-    notes.print(line if len(line) <= LINE_COLUMNS else f"  {typed}", soft_wrap=True, markup=False)
+    typed = {f"{_program()} {command}{data}": what for command, what in commands.items()}
+    width = max(map(len, typed))
+    for line, what in typed.items():
+        room = 2 + width + 2 + max(map(len, commands.values())) <= LINE_COLUMNS
+        notes.print(f"  {line:<{width}}  {what}" if room else f"  {line}", soft_wrap=True, markup=False)
 
 
 def _program() -> str:
@@ -175,8 +185,7 @@ def up(
             if as_json:
                 print_json(WorldClient(data).ask("GET", "/status"))
             else:
-                banner(layout, world, time.monotonic() - started)
-                notes.print("Ctrl-C stops it; what it holds stays in the data folder.")
+                banner(layout, world, time.monotonic() - started, detached=False)
 
         run_world(
             layout, world, proxy_port=port, node_workers=workers,
@@ -237,8 +246,7 @@ def _up_detached(
     if as_json:
         print_json(WorldClient(layout.data).ask("GET", "/status"))
     else:
-        banner(layout, world, time.monotonic() - started)
-        _next("down", layout, "stops it; what it holds stays")
+        banner(layout, world, time.monotonic() - started, detached=True)
 
 
 def _follow_start(lines: Iterable[str], reporter: _Reporter) -> bool:
