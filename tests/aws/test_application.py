@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import copy
+import functools
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +82,46 @@ def at_viewer(document: dict[str, Any], **changes: Any) -> None:
 def test_refused(template: Write, change: Callable[[dict[str, Any]], object], words: str) -> None:
     with pytest.raises(DeployError, match=words):
         load(template(change))
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where there is something in a document."""
+    yield path
+    for key, each in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(each, (*path, key))
+
+
+def test_whatever_stands_in_a_template_is_read_or_refused(template: Write) -> None:
+    whole = json.loads(template(lambda d: at_viewer(d, Layers=[])).read_text())
+    whole["Resources"]["Edge"]["Properties"] |= {"Bucket": {"Ref": "First"}, "AlarmActions": ["arn:a:b:c:d:e"]}
+    whole["Resources"]["V"] = {"Type": "AWS::Lambda::Version", "Properties": {"FunctionName": {"Ref": "Signer"}}}
+    for path in list(places(whole))[1:]:
+        for odd in (None, 7, [[]], {"Ref": {}}, {"Fn::GetAtt": {"a": 1}}):
+            document = copy.deepcopy(whole)
+            parent = functools.reduce(lambda found, key: found[key], path[:-1], document)
+            parent[path[-1]] = odd
+            written = template(lambda _: None).with_name("odd.yaml")
+            written.write_text(json.dumps(document))
+            with contextlib.suppress(DeployError):
+                load(written)
+
+
+def test_values_of_parameters(template: Write) -> None:
+    declared = {
+        "Access": {"Type": "String", "AllowedValues": ["a", "b"], "Default": "a"},
+        "Size": {"Type": "Number", "MaxValue": 9, "Default": 1},
+        "Image": {"Type": "AWS::SSM::Parameter::Value<String>", "Default": "x"},
+    }
+    application = load(template(lambda d: d["Parameters"].update(declared)))
+    given = dict.fromkeys(("CodeBucket", "CodeKey", "First", "Second"), "x")
+    application.check_values(given | {"Access": "b", "Size": "9", "Image": "anything"})
+    for name, value, words in (
+        ("Access", "c", "'Access' must be one of AllowedValues"),
+        ("Size", "x", "'Size' must be a number"),
+        ("Size", "10", "must be a number not greater than 9"),
+    ):
+        with pytest.raises(DeployError, match=words):
+            application.check_values(given | {name: value})
 
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:

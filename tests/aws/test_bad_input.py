@@ -70,6 +70,7 @@ def refuse(
         ("CreateBucket", "AccessDenied", "CreateBucket is not allowed", Exit.REFUSED),
         ("CreateBucket", "Throttling", "goes on where it stopped", Exit.FAILED),
         ("DescribeStacks", "AccessDenied", "DescribeStacks is not allowed", Exit.REFUSED),
+        ("ValidateTemplate", "ValidationError", r"template\.yaml: AWS's words\.", Exit.FAILED),
     ],
 )
 def test_before_anything_is_made(
@@ -81,6 +82,12 @@ def test_before_anything_is_made(
         run(clients, template(), watcher())
     assert refused.value.code == code
     assert "So far there is" not in str(refused.value)
+    assert operation == "CreateBucket" or names(clients) == set()
+
+
+def test_who_may_not_validate_hears_of_the_change_set(clients: Clients, template: Write, watcher: Watch) -> None:
+    refuse(clients, "ValidateTemplate", "AccessDenied", status=403)
+    assert run(clients, template(), watcher()).status == "CREATE_COMPLETE"
 
 
 @pytest.mark.parametrize(

@@ -187,10 +187,16 @@ def test_a_stack_that_fails_says_why_and_how_to_go_on(world: World, application:
 
 def test_asked_for_wrongly(world: World, application: Path, tmp_path: Path) -> None:
     app, wrong = str(application), ("--stack", "wrong")
+    dangling = str(application / "dangling.yaml")
+    text = (application / "template.yaml").read_text()
+    Path(dangling).write_text(text.replace("!GetAtt AccessPoint.", "!GetAtt AccessPoin."))
     for arguments, code, words in (
-        (("deploy", app, "--regions", "us-east-1,us-west-2", *wrong), 1, "us-west-2"),
+        (("deploy", app, "--regions", "us-east-1,us-west-2", *wrong), 2, "us-west-2"),
         (("deploy", app, *REGIONS, "--stack", "1st"), 2, "no stack name"),
         (("deploy", app, *REGIONS, *wrong, "--parameter", "Access"), 2, "KEY=VALUE"),
+        (("deploy", app, *REGIONS, *wrong, "--parameter", "Access=all"), 1, "'Access' must be one of AllowedValues"),
+        (("deploy", dangling, *REGIONS, *wrong), 1, "Fn::GetAtt references undefined resource AccessPoin."),
+        (("deploy", app, *REGIONS, *wrong, "--account", "123456789012"), 2, "--account is for --target aws"),
         (("deploy", app, *REGIONS, *wrong, "--target", "azure"), 2, "--target is one of"),
         (("deploy", app, *REGIONS, *wrong, "--profile", "me"), 2, "--profile is for --target aws"),
         (("deploy", "nowhere.yaml", *REGIONS), 1, "cannot be read"),
@@ -198,7 +204,6 @@ def test_asked_for_wrongly(world: World, application: Path, tmp_path: Path) -> N
     ):
         assert words in world.run(*arguments, code=code).stderr
     assert not (tmp_path / "t.yaml").exists()
-    world.run("delete", "--stack", "wrong", "--yes")
     assert world.buckets("wrong") == []
 
 

@@ -19,6 +19,7 @@ The template says so in its Metadata, which CloudFormation keeps and leaves alon
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from nearpoint.aws.errors import DeployError
 from nearpoint.aws.package import HANDLER, RUNTIME
 from nearpoint.stack.document import read
 from nearpoint.stack.errors import TemplateError
+from nearpoint.stack.matching import matches_in_time
+from nearpoint.stack.parameters import Parameter, declare, resolve
 
 _KEYS = frozenset(("DataBuckets", "Function", "BucketSettings", "OnAws"))
 # Properties that name what has to be in the stack's own region
@@ -54,13 +57,14 @@ class FunctionPlace:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Application:
     """`lines` are where the resources stand, by logical id. `defaults` has every declared parameter: its default, or
-    None. `bound_to` are resources that CloudFormation can only make in the region of the bucket that a
-    parameter names, as (logical id, parameter)."""
+    None; `checked` those whose values can be told right or wrong here. `bound_to` are resources that CloudFormation can
+    only make in the region of the bucket that a parameter names, as (logical id, parameter)."""
 
     path: Path
     text: str
     lines: Mapping[str, int]
     defaults: Mapping[str, str | None]
+    checked: Mapping[str, Parameter]
     data_buckets: tuple[str, ...]
     functions: tuple[FunctionPlace, ...]
     bucket_settings: Mapping[str, Mapping[str, Any]]
@@ -73,6 +77,14 @@ class Application:
         """Where a resource stands, as `template.yaml:57`; empty where that is not known."""
         line = self.lines.get(logical_id)
         return "" if line is None else f"{self.path}:{line}"
+
+    def check_values(self, given: Mapping[str, str]) -> None:
+        """Raises DeployError for a parameter's value that CloudFormation would refuse; blocks."""
+        known = {name: value for name, value in given.items() if name in self.checked}
+        try:
+            resolve(self.checked, known, matches_in_time)
+        except TemplateError as error:
+            raise DeployError(f"{self.path}: {error.message}") from None
 
     @property
     def capabilities(self) -> list[str]:
@@ -99,6 +111,8 @@ def load(path: Path) -> Application:
         raise DeployError(f"{path} is no CloudFormation template: it has no Resources.")
     resources = {name: each for name, each in document["Resources"].items() if isinstance(each, dict)}
     declared = document.get("Parameters") or {}
+    if not isinstance(declared, dict):
+        raise DeployError(f"{path}: Parameters has to be an object.")
     section = _section(document, path)
     roles = [each for each in resources.values() if str(each.get("Type", "")).startswith("AWS::IAM::")]
     data_buckets = tuple(section.get("DataBuckets", ()))
@@ -116,6 +130,7 @@ def load(path: Path) -> Application:
             for name, each in declared.items()
             if isinstance(each, dict)
         },
+        checked=_checked(declared),
         data_buckets=data_buckets,
         functions=tuple(_functions(section, resources, path)),
         bucket_settings=_bucket_settings(section, path),
@@ -134,6 +149,20 @@ def load(path: Path) -> Application:
     return application
 
 
+def _checked(declared: Mapping[str, Any]) -> dict[str, Parameter]:
+    """The parameters as declared, but for those of types that only CloudFormation knows."""
+    found = {}
+    for name, each in declared.items():
+        with contextlib.suppress(TemplateError):  # CloudFormation will say so, or knows better
+            found[name] = declare(name, each)
+    return found
+
+
+def _properties(resource: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = resource.get("Properties")
+    return found if isinstance(found, dict) else {}
+
+
 def _check_reach(resources: Mapping[str, Any], data_buckets: Sequence[str], path: Path) -> None:
     """CloudFront takes functions, certificates and web ACLs of us-east-1 alone, and so does a stack there its alarms'
     topics. Raises DeployError for an ARN of another region, and for a data bucket that the stack would make itself."""
@@ -145,7 +174,7 @@ def _check_reach(resources: Mapping[str, Any], data_buckets: Sequence[str], path
                     region = arn.split(":")[3] if isinstance(arn, str) and arn.count(":") >= 5 else ""
                     if region not in ("", HOME_REGION):
                         problems.append(f"{name}: {key} is in {region}; a stack in {HOME_REGION} needs one of its own.")
-        bucket = (resource.get("Properties") or {}).get("BucketName")
+        bucket = _properties(resource).get("BucketName")
         if resource.get("Type") == "AWS::S3::Bucket" and bucket in [{"Ref": each} for each in data_buckets]:
             problems.append(f"{name}: deploy makes the data buckets, each in its region; take it out of the template.")
     if problems:
@@ -155,8 +184,7 @@ def _check_reach(resources: Mapping[str, Any], data_buckets: Sequence[str], path
 def _bound(resources: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """A bucket's policy is put by the stack's own region, which cannot reach a bucket in another one."""
     for name, resource in resources.items():
-        properties = resource.get("Properties") or {}
-        bucket = properties.get("Bucket") if isinstance(properties, dict) else None
+        bucket = _properties(resource).get("Bucket")
         if resource.get("Type") == "AWS::S3::BucketPolicy" and isinstance(bucket, dict) and "Ref" in bucket:
             yield name, str(bucket["Ref"])
 
@@ -212,8 +240,8 @@ def _function(declared: Any, resources: Mapping[str, Any], path: Path) -> Functi
     event = "origin-request"
     properties: Mapping[str, Any] = {}
     for name, resource in resources.items():
-        given = resource.get("Properties") or {}
-        code = given.get("Code") if isinstance(given, dict) else None
+        given = _properties(resource)
+        code = given.get("Code")
         key = code.get("S3Key") if isinstance(code, dict) else None
         if resource.get("Type") == "AWS::Lambda::Function" and key == {"Ref": declared["KeyParameter"]}:
             properties = given
@@ -239,17 +267,24 @@ def _strictest_event(function: str, resources: Mapping[str, Any]) -> str:
     versions = {
         name
         for name, resource in resources.items()
-        if resource.get("Type") == "AWS::Lambda::Version"
-        and (resource.get("Properties") or {}).get("FunctionName") in references
+        if resource.get("Type") == "AWS::Lambda::Version" and _properties(resource).get("FunctionName") in references
     }
     own: set[str] = set()
     others: set[str] = set()
     for each in _values_of("LambdaFunctionAssociations", resources):
         for association in each if isinstance(each, list) else ():
-            arn = association.get("LambdaFunctionARN") if isinstance(association, dict) else None
-            version = arn.get("Ref") or (arn.get("Fn::GetAtt") or [None])[0] if isinstance(arn, dict) else None
-            (own if version in versions else others).add(str(association.get("EventType")))
+            if isinstance(association, dict):
+                named = _named_by(association.get("LambdaFunctionARN"))
+                (own if named in versions else others).add(str(association.get("EventType")))
     return next((each for each in sorted(own or others, reverse=True) if each.startswith("viewer")), "origin-request")
+
+
+def _named_by(value: Any) -> str:
+    """The resource that a Ref or Fn::GetAtt names; empty where it is neither."""
+    if not isinstance(value, dict):
+        return ""
+    named = value.get("Ref") or value.get("Fn::GetAtt")
+    return str(named[0] if isinstance(named, list) and named else named)
 
 
 def _values_of(key: str, value: Any) -> Iterator[Any]:

@@ -101,6 +101,7 @@ def deploy(clients: Clients, request: Request, reporter: Reporter) -> Deployed:
     stack = Stack(clients, request.stack)
     found = _at_rest(stack, reporter)
     stack.check_movable(found)
+    stack.check_template(application.text, application.path)
     for each in data:
         if not each.made:
             buckets.check_given(clients, each.name, each.region)
@@ -339,6 +340,7 @@ def _parameters(
             f"{request.application.path} wants a value for {', '.join(missing)}: add "
             f"{' '.join(f'--parameter {name}=…' for name in missing)}."
         )
+    application.check_values(given)
     return given
 
 

@@ -19,8 +19,9 @@ class DeployError(Exception):
 
     def with_rest(self, sentence: str) -> DeployError:
         """The same, and one sentence more."""
+        said = str(self).rstrip()
         return DeployError(
-            f"{str(self).rstrip()} {sentence}",
+            f"{said}{'' if said.endswith(('.', '!', '?')) else '.'} {sentence}",
             refused=self.refused,
             unreachable=self.unreachable,
             passing=self.passing,

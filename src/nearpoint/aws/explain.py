@@ -72,7 +72,7 @@ def explained(error: ClientError | BotoCoreError) -> DeployError:
     """The error as a DeployError; AWS's own words are kept."""
     if isinstance(error, ClientError):
         code, message = code_of(error), error.response.get("Error", {}).get("Message", "")
-        if code in _DENIED:
+        if is_denied(error):
             return DeployError(
                 f"{error.operation_name} is not allowed: {(message or code).rstrip('.')}. Give the caller's policy "
                 "that permission.",
@@ -97,6 +97,11 @@ def explained(error: ClientError | BotoCoreError) -> DeployError:
 def advice_on(reason: str) -> str:
     """What to do about the reason of a stack's event; empty where its words say enough."""
     return next((advice for words, advice in _IN_REASONS if words.search(reason)), "")
+
+
+def is_denied(error: ClientError) -> bool:
+    """Whether the caller lacks a permission."""
+    return code_of(error) in _DENIED
 
 
 def code_of(error: ClientError) -> str:

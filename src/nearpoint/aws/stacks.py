@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from nearpoint.aws.clients import HOME_REGION, Clients
 from nearpoint.aws.errors import DeployError
-from nearpoint.aws.explain import advice_on, code_of, explained
+from nearpoint.aws.explain import advice_on, code_of, explained, is_denied
 
 TAG = "nearpoint:deployed"  # says that this stack is deploy's, and not somebody's whom delete would surprise
 CHANGE_SET_PREFIX = "nearpoint-"
@@ -176,6 +176,21 @@ class Stack:
         else:
             advice = "CloudFormation neither creates nor updates it in that state."
         raise DeployError(f"The stack {name} is in {status}. {advice}")
+
+    def check_template(self, text: str, name: object) -> None:
+        """Raises DeployError where CloudFormation does not take the text for a template; one that is too long for its
+        call is looked at with the change set."""
+        if len(text.encode()) > INLINE_BYTES_MAX:
+            return
+        try:
+            self._clients.client("cloudformation", HOME_REGION).validate_template(TemplateBody=text)
+        except ClientError as error:
+            if code_of(error) == "ValidationError":
+                raise DeployError(f"{name}: {error.response['Error'].get('Message', '').rstrip('.')}.") from None
+            if not is_denied(error):  # who may not ask beforehand hears it with the change set
+                raise explained(error) from error
+        except BotoCoreError as error:
+            raise explained(error) from error
 
     def tidy(self) -> None:
         """Take away the change sets that interrupted deployments left, and the empty stack where there is no other."""
