@@ -78,6 +78,9 @@ class Internal:
                     return Response(200, Headers([("Content-Type", "application/octet-stream")]), body)
                 case "PUT", "versions":
                     return _json(await self._replicas.take(query["bucket"], Inlet(request.body), query.get("staged")))
+                case "POST", "known":
+                    asked = [(legal_key(key), str(id)) for key, id in await self._document(request, verified)]
+                    return _json(await self._replicas.knows(query["bucket"], asked[:BATCH_MAX]))
                 case "GET", "parts":
                     return _json(self._replicas.parts(query["bucket"], legal_key(query["key"]), query["version"]))
                 case "GET", "content":

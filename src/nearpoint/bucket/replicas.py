@@ -134,6 +134,18 @@ class Replicas:
                 settled.append({"outcome": outcome if isinstance(outcome, str) else await outcome})
         return settled
 
+    async def knows(self, bucket_name: str, versions: Sequence[tuple[bytes, str]]) -> list[bool]:
+        """Of versions by key and id, whether each was removed here for good, or is here. Nothing is taken in."""
+
+        def look(tx: Transaction) -> list[bool]:
+            bucket = rows.find_bucket(tx.db, bucket_name)
+            return [
+                rows.find_version(tx.db, bucket.id, key, version) is not None or _is_removed(tx, bucket, key, version)
+                for key, version in versions
+            ]
+
+        return await self._store.writer.submit(look)
+
     async def _take_one(self, bucket_name: str, manifest: Manifest, inlet: Inlet, staged: str | None) -> Any:
         """A future of the outcome, or the AwsError that is this version's own. Raises what concerns all of them."""
         if manifest.problem:
@@ -263,9 +275,7 @@ def _take_in(
         if known == stamp or manifest.version != NULL_VERSION or known > stamp:
             _abandon(tx, received)
             return _amend(tx, stored, manifest, description) if known == stamp else "had"
-    # Remembered for as long as somebody offers it.
-    gone = "UPDATE removed SET removed = ? WHERE bucket = ? AND key = ? AND version = ? RETURNING 1"
-    if fetch_one(tx.db, gone, (tx.now_us, bucket.id, key, manifest.version)):
+    if _is_removed(tx, bucket, key, manifest.version):
         _abandon(tx, received)
         return "had"
     if received is None and not manifest.marker:
@@ -290,6 +300,12 @@ def _take_in(
     amended = (manifest.amended_us, manifest.amended_in)
     rows.insert(tx, store.disk, bucket, current, new, stamp, outbox.REPLICA, amended)
     return "applied"
+
+
+def _is_removed(tx: Transaction, bucket: Bucket, key: bytes, version: str) -> bool:
+    """Whether it was removed for good. It is remembered for as long as somebody has it to offer."""
+    gone = "UPDATE removed SET removed = ? WHERE bucket = ? AND key = ? AND version = ? RETURNING 1"
+    return fetch_one(tx.db, gone, (tx.now_us, bucket.id, key, version)) is not None
 
 
 def _abandon(tx: Transaction, received: Sequence[Received] | None) -> None:

@@ -141,6 +141,16 @@ class Giving:
         row = await self._row(bucket, key, "")
         return {"rows": [] if row is None else [row], "more": False, "newest_only": True}
 
+    async def knows(self, bucket: str, versions: Sequence[tuple[str, str]]) -> list[bool]:
+        """Of versions by key and id, whether each is what its key is. What was removed is not remembered here."""
+        places = asyncio.Semaphore(AT_ONCE)
+
+        async def one(key: str, version: str) -> bool:
+            async with places:
+                return (await self._origin.look(bucket, key)).known.version == version
+
+        return await asyncio.gather(*(one(key, version) for key, version in versions))
+
     async def _status(self, bucket: str, key: str, known: Known) -> str:
         """The region's own word on whether it has arrived elsewhere."""
         if known.role == "replica":

@@ -76,6 +76,9 @@ class Internal:
                     if not self._kept.takes_part(bucket):
                         await self._kept.configure(bucket, None)
                     return _json(await self._taking.take(bucket, Inlet(payload.open())))
+                case "POST", "known":
+                    named = [(str(key), str(id)) for key, id in orjson.loads(await document(payload))[:BATCH_MAX]]
+                    return _json(await self._giving.knows(query["bucket"], named))
                 case "GET", "history" if "key" in query:
                     return _json(await self._giving.history_of(query["bucket"], query["key"]))
                 case "GET", "history":

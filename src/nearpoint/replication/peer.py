@@ -130,6 +130,16 @@ class Peer:
         found: list[dict[str, Any]] = await self._ask("PUT", "versions", query, versions)
         return found
 
+    async def knows(self, bucket: str, versions: Sequence[tuple[str, str]]) -> list[bool]:
+        """Of versions by key and id, whether each has been removed there for good, or is there; they are not taken in.
+
+        What was removed stays remembered for as long as it is asked for.
+        """
+        found: list[bool] = await self._ask("POST", "known", {"bucket": bucket}, orjson.dumps(versions))
+        if len(found) != len(versions):
+            raise UnavailableError(f"{self.region} answers for {len(found)} of {len(versions)} versions")
+        return found
+
     async def parts(self, bucket: str, row: Row) -> list[int]:
         """The sizes of a version's parts, or its size alone; empty when it is gone.
 

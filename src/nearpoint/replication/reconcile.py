@@ -276,9 +276,10 @@ class _Work:
     async def _settle(self, way: int, batch: list[Found]) -> None:
         suspects = [each for each in batch if _perhaps_removed(each)]
         if suspects:
-            outcomes = await self._deliver(way, suspects, content=False)
-            found = zip(suspects, outcomes, strict=True)
-            removed = {id(difference) for (difference, _), outcome in found if outcome["outcome"] == "had"}
+            _, target = self._ways[way]
+            asked = [(version.key, version.id) for _, version in suspects]
+            known = await target.peer.knows(target.bucket, asked)
+            removed = {id(difference) for (difference, _), is_known in zip(suspects, known, strict=True) if is_known}
             self._were_removed([difference for difference, _ in batch if id(difference) in removed])
             batch = [each for each in batch if id(each[0]) not in removed]
         if self._repair and batch:
@@ -291,7 +292,7 @@ class _Work:
         report.shown = [each for each in report.shown if not any(each is one for one in differences)]
 
     async def _mend(self, way: int, batch: list[Found]) -> None:
-        outcomes = await self._deliver(way, batch, content=True)
+        outcomes = await self._deliver(way, batch)
         for (difference, version), outcome in zip(batch, outcomes, strict=True):
             difference.outcome = outcome["outcome"]
             if outcome["outcome"] == "refused":
@@ -303,10 +304,10 @@ class _Work:
             if version.status in _OWED:
                 self._arrived[way].append(version)
 
-    async def _deliver(self, way: int, batch: list[Found], *, content: bool) -> list[dict[str, Any]]:
+    async def _deliver(self, way: int, batch: list[Found]) -> list[dict[str, Any]]:
         source, target = self._ways[way]
         rows = [
-            Row(0, version.key, version.id, found.what, version.size, 0, content=content and found.what == "missing")
+            Row(0, version.key, version.id, found.what, version.size, 0, content=found.what == "missing")
             for found, version in batch
         ]
         versions = await source.peer.fetch(source.bucket, rows)
@@ -322,10 +323,10 @@ class _Work:
 def _perhaps_removed(found: Found) -> bool:
     """Whether a version that is missing may have been removed there for good: it has been there, says its status.
 
-    Such a one is offered without its content first. A delete marker has none, and would be taken at once.
+    Whoever lacks it is asked first.
     """
     difference, version = found
-    return difference.what == "missing" and version.status in _HAS_BEEN_THERE and not version.marker
+    return difference.what == "missing" and version.status in _HAS_BEEN_THERE
 
 
 async def _asked(side: Side, key: str, listed: Sequence[Version]) -> Sequence[Version]:
