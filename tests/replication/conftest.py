@@ -213,10 +213,11 @@ for _word in sys.orig_argv:
 
 
 class LiveWorld:
-    """A running world, clients of it, and what can happen to it."""
+    """A running world, clients of it, and what can happen to it. `foreign` are URLs of other stores, by region."""
 
-    def __init__(self, folder: Path, names: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, names: tuple[str, ...], foreign: dict[str, str]) -> None:
         self.regions = names
+        self._foreign = foreign
         self.data = folder / "data"
         self._clocks = folder / "clocks"
         self._clocks.mkdir(parents=True)
@@ -225,7 +226,9 @@ class LiveWorld:
 
     def start(self) -> None:
         path = os.pathsep.join(filter(None, (str(self._clocks), os.environ.get("PYTHONPATH"))))
-        self.command("up", "--detach", "--regions", ",".join(self.regions), "--edges", "FRA", PYTHONPATH=path)
+        ours = ",".join(name for name in self.regions if name not in self._foreign)
+        stores = [word for name, url in self._foreign.items() for word in ("--store", f"{name}={url}")]
+        self.command("up", "--detach", "--regions", ours, "--edges", "FRA", *stores, PYTHONPATH=path)
         self.settings: dict[str, Any] = json.loads((self.data / "world.json").read_bytes())
 
     def close(self) -> None:
@@ -296,15 +299,16 @@ class LiveWorld:
         return self.client("s3control", "us-west-2", 5)
 
     def store(self, region: str, client: Client) -> Store:
-        """A region's store itself, past the world's front."""
+        """A region's store itself, or the gateway of one that is not ours, past the world's front."""
         access = self.settings["stores"][region]
+        socket_name = f"{'gateway' if region in self._foreign else 'store'}.{region}"
         spec = StoreSpec(
             region=region,
-            endpoint=f"http://127.0.0.1:{self.settings['ports'][f'store.{region}']}",
+            endpoint=f"http://127.0.0.1:{self.settings['ports'][socket_name]}",
             access_key_id=access["access_key_id"],
             secret_key=access["secret_key"],
-            signing_region=region,
-            kind="embedded",
+            signing_region="us-east-1" if region in self._foreign else region,
+            kind="s3" if region in self._foreign else "embedded",
         )
         return Store(spec, client, clock=lambda: datetime.now(UTC))
 
@@ -362,7 +366,7 @@ class LiveWorld:
             with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
                 status = self.ask("GET", "/status", port="replication")
                 if not status["unreachable"] and not any(pair["pending"] for pair in status["pairs"]):
-                    assert not status["parked"], status["parked"]
+                    assert not status["parked"], [(row["key"], row["reason"]) for row in status["parked"]]
                     if self.ask("GET", "/status")["ready"]:
                         return
             time.sleep(0.2)
@@ -386,8 +390,8 @@ def make_live(tmp_path: Path) -> Iterator[Callable[..., LiveWorld]]:
     """Makes a world over some regions; it is started by the test."""
     made: list[LiveWorld] = []
 
-    def make(*names: str) -> LiveWorld:
-        made.append(LiveWorld(tmp_path / f"world-{len(made)}", names))
+    def make(*names: str, foreign: dict[str, str] | None = None) -> LiveWorld:
+        made.append(LiveWorld(tmp_path / f"world-{len(made)}", names, foreign or {}))
         return made[-1]
 
     yield make

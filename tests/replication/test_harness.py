@@ -7,6 +7,9 @@ are is what was written last; nothing is pending; no status was ever ahead of th
 
 A seed replays its operations and faults, not how they interleave: `NEARPOINT_SEEDS=5,6 pytest …/test_harness.py`, or
 `1-50`. `NEARPOINT_HARNESS_S` is how long each is written to. Even seeds have three regions, every third a wrong clock.
+
+With a store of another maker in one region (`NEARPOINT_FOREIGN_SEEDS`), which is killed and frozen as well as its
+gateway, only what a key is now has to be the same everywhere.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ import hashlib
 import json
 import os
 import random
+import re
+import signal
 import threading
 import time
 from collections import Counter
@@ -32,6 +37,7 @@ from nearpoint.wire.message import Headers, read_all
 pytestmark = pytest.mark.timeout(900)
 
 WRITING_S = float(os.environ.get("NEARPOINT_HARNESS_S", "5"))
+FOREIGN_WRITING_S = float(os.environ.get("NEARPOINT_HARNESS_S", "3"))
 REGIONS = ("us-east-1", "eu-west-1", "ap-south-1")
 PART = 5 * 1024 * 1024
 FAULTS = ("refuse", "blackhole", "slow", "errors")
@@ -41,10 +47,10 @@ MODE = ("x-amz-checksum-mode", "ENABLED")
 OF_REGION = ("date", "server", "connection", "x-amz-request-id", "x-amz-id-2", "x-amz-replication-status")
 
 
-def seeds() -> list[int]:
+def seeds(name: str = "NEARPOINT_SEEDS", default: str = "1,2") -> list[int]:
     """`1,2,5-9` as numbers."""
     found: list[int] = []
-    for each in os.environ.get("NEARPOINT_SEEDS", "1,2").split(","):
+    for each in os.environ.get(name, default).split(","):
         first, _, last = each.partition("-")
         found += range(int(first), int(last or first) + 1)
     return found
@@ -74,8 +80,9 @@ class Owned:
 class Writer(threading.Thread):
     """Writes keys of its own, and keys that others write too, to a bucket or to the access point."""
 
-    def __init__(self, world: Any, region: str, where: str, name: str) -> None:
+    def __init__(self, world: Any, region: str, where: str, name: str, own_keys: int = 6) -> None:
         super().__init__(name=name, daemon=True)
+        self._own_keys = own_keys
         self._s3 = world.s3(region)
         self._region = region
         self._bucket = where
@@ -84,6 +91,8 @@ class Writer(threading.Thread):
         self.stopping = threading.Event()
         self.acknowledged: list[tuple[str, str, str]] = []  # key, version, region
         self.own: dict[str, Owned] = {}
+        self.keys: set[str] = set()
+        self.deleted: dict[str, int] = {}  # the number of the last try to delete a key
         self.failed: Counter[str] = Counter()
 
     def run(self) -> None:
@@ -91,7 +100,11 @@ class Writer(threading.Thread):
         while not self.stopping.is_set():
             number += 1
             mine = self._chance.random() < 0.6
-            key = f"{self.name}/{self._chance.randrange(6)}" if mine else f"shared/{self._chance.randrange(4)}"
+            key = (
+                f"{self.name}/{self._chance.randrange(self._own_keys)}"
+                if mine
+                else f"shared/{self._chance.randrange(4)}"
+            )
             roll = self._chance.random()
             body = f"{self.name} {number} ".encode() * self._chance.choice((1, 30, 3000))
             if 0.2 <= roll < 0.3:
@@ -100,6 +113,9 @@ class Writer(threading.Thread):
             value = DELETED if roll < 0.15 else "parts" if roll < 0.19 else hashlib.md5(body).hexdigest()
             owned = self.own.setdefault(key, Owned()) if mine else Owned()
             owned.attempt(value)
+            self.keys.add(key)
+            if value is DELETED:
+                self.deleted[key] = number
             try:
                 answer = self._write(key, value, body, number)
             except (ClientError, BotoCoreError) as error:
@@ -166,11 +182,68 @@ class Auditor(threading.Thread):
             return {404: "NoSuchVersion", 405: "marker"}.get(status, "nobody knows")
 
 
-def disturb(world: Any, chance: random.Random, until: float, skew: bool) -> Counter[str]:
-    """Let one thing after the other happen. What did."""
+class Reader(threading.Thread):
+    """Takes COMPLETED at its word where a key is known by what it is now, its writes being numbered by one writer."""
+
+    def __init__(self, world: Any, buckets: dict[str, str], writers: list[tuple[str, Writer]], seed: int) -> None:
+        super().__init__(name=f"reader of {seed}", daemon=True)
+        self._buckets = buckets
+        self._s3 = {region: world.s3(region) for region in buckets}
+        self._writers = writers
+        self._chance = random.Random(f"reader {seed}")
+        self.stopping = threading.Event()
+        self.believed = 0
+        self.lies: list[str] = []
+
+    def run(self) -> None:
+        while not self.stopping.wait(0.01):
+            region, writer = self._chance.choice(self._writers)
+            keys = list(writer.own)
+            if keys:
+                with contextlib.suppress(BotoCoreError):
+                    self._look(region, writer, self._chance.choice(keys))
+
+    def _look(self, region: str, writer: Writer, key: str) -> None:
+        status, number = self._head(region, key)
+        if status != "COMPLETED":
+            return
+        for other in self._buckets.keys() - {region}:
+            there, theirs = self._head(other, key)
+            gone = there == "nothing" and writer.deleted.get(key, 0) < number
+            if gone or (there in ("REPLICA", "PENDING", "COMPLETED") and theirs < number):
+                self.lies.append(f"{key} is COMPLETED in {region} as {number}, in {other} it is {there} {theirs}")
+            self.believed += 1
+
+    def _head(self, region: str, key: str) -> tuple[str, int]:
+        try:
+            found = self._s3[region].head_object(Bucket=self._buckets[region], Key=key)
+        except ClientError as error:
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            return ("nothing" if status == 404 else "nobody knows"), 0
+        return str(found.get("ReplicationStatus")), int(found["Metadata"]["n"])
+
+
+def disturb_store(store: Any, chance: random.Random) -> str:
+    """Kill a store of another maker and start it again, or let it stand still. What it was."""
+    if chance.random() < 0.6:
+        store.kill()
+        time.sleep(chance.random())
+        store.start()
+        return "kill the store"
+    store.signal(signal.SIGSTOP)
+    time.sleep(2 * chance.random())
+    store.signal(signal.SIGCONT)
+    return "freeze the store"
+
+
+def disturb(world: Any, chance: random.Random, until: float, skew: bool, store: Any = None) -> Counter[str]:
+    """Let one thing after the other happen, to `store` among others. What did."""
     names = [row["name"] for row in world.ask("GET", "/status")["processes"] if row["name"] != "supervisor"]
     done: Counter[str] = Counter()
     while time.monotonic() < until:
+        if store is not None and chance.random() < 0.2:
+            done[disturb_store(store, chance)] += 1
+            continue
         region = chance.choice(world.regions)
         roll = chance.random()
         if roll < 0.55:
@@ -295,3 +368,111 @@ def check_current(found: list[tuple[Any, ...]], writers: list[Writer], what: str
             etag = current.get(key)
             value = "parts" if etag is not None and "-" in etag else etag
             assert value in owned.may_be, f"{what}: {key} is {value}, not one of {owned.may_be}"
+
+
+@pytest.mark.parametrize("seed", seeds("NEARPOINT_FOREIGN_SEEDS", "1"))
+def test_a_key_is_the_same_everywhere_with_a_store_of_another_maker(
+    make_live: Callable[..., Any], seaweedfs_in: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    chance = random.Random(f"foreign {seed}")
+    store = seaweedfs_in(tmp_path_factory.mktemp("seaweedfs"), "AKIAFOREIGNSTORE0000", "foreignsecret")
+    where = chance.choice(REGIONS[:2])
+    world = make_live(
+        *REGIONS[:2], foreign={where: f"http://AKIAFOREIGNSTORE0000:foreignsecret@127.0.0.1:{store.port}"}
+    )
+    world.start()
+    buckets = {region: f"foreign-{region}" for region in world.regions}
+    arn = world.make_access_point("foreign", buckets)
+    writers = [
+        (region, Writer(world, region, bucket, f"{seed}-{region}-{at}", 60))
+        for region, bucket in buckets.items()
+        for at in range(2)
+    ]
+    everywhere = [Writer(world, region, arn, f"{seed}-{region}-ap") for region in world.regions]
+    reader = Reader(world, buckets, writers, seed)
+    every = [*(writer for _, writer in writers), *everywhere]
+    threads: list[Any] = [*every, reader]
+    for thread in threads:
+        thread.start()
+    try:
+        happened = disturb(world, chance, time.monotonic() + FOREIGN_WRITING_S, skew=False, store=store)
+    finally:
+        for thread in threads:
+            thread.stopping.set()
+    for thread in threads:
+        thread.join()
+    healed = time.monotonic()
+    world.wait_until_settled()
+    keys = sorted(set().union(*(writer.keys for writer in every)))
+    seen = wait_until_equal(world, buckets, keys)
+    print(
+        f"foreign seed {seed}: {where} is foreign, {sum(len(each.acknowledged) for each in every)} acknowledged, "
+        f"{sum(each.failed.total() for each in every)} failed, the same after {time.monotonic() - healed:.1f} s, "
+        f"{reader.believed} statuses held to their word; {dict(happened)}",
+        flush=True,
+    )
+    assert sum(len(each.acknowledged) for each in every) > 20
+    assert not reader.lies, reader.lies[:3]
+    for key in keys:
+        first, *others = (
+            {field: value for field, value in seen[region][key].items() if field != "status"} for region in buckets
+        )
+        assert all(first == other for other in others), f"foreign seed {seed}: {key} is {first}, and {others}"
+        assert all(seen[region][key].get("status") in (None, "COMPLETED", "REPLICA") for region in buckets), key
+    for writer in every:
+        for key, owned in writer.own.items():
+            etag = seen[where][key].get("etag")
+            value = "parts" if etag is not None and "-" in etag else etag
+            assert value in owned.may_be, f"foreign seed {seed}: {key} is {value}, not one of {owned.may_be}"
+    compared = json.loads(world.command("reconcile", "--check", "--json"))
+    assert all(each["missing"] == each["amended"] == 0 for each in compared), compared
+
+
+def wait_until_equal(world: Any, buckets: dict[str, str], keys: list[str]) -> dict[str, dict[str, dict[str, str]]]:
+    """What the keys are in each region, once it is the same and no copy is under way; at last, what they are.
+
+    A gateway waits before it ends a write whose answer never came, and copies it then.
+    """
+    until = time.monotonic() + 30
+    while True:
+        seen = {region: asyncio.run(as_it_is(world, region, bucket, keys)) for region, bucket in buckets.items()}
+        first, *others = seen.values()
+        said = [key.get("status") for found in seen.values() for key in found.values()]
+        alike = all(
+            {k: v for k, v in first[key].items() if k != "status"}
+            == {k: v for k, v in other[key].items() if k != "status"}
+            for other in others
+            for key in keys
+        )
+        if (alike and "PENDING" not in said) or time.monotonic() > until:
+            return seen
+        time.sleep(0.5)
+
+
+async def as_it_is(world: Any, region: str, bucket: str, keys: list[str]) -> dict[str, dict[str, str]]:
+    """What each key is: its status, and digests of content, tags, and what is said of it. Empty: it is not there."""
+    client = Client()
+    store = world.store(region, client)
+    at_once = asyncio.Semaphore(8)
+
+    async def read(key: str) -> dict[str, str]:
+        async with at_once:
+            got = await store.send("GET", bucket, key)
+            digest = hashlib.md5()
+            async for chunk in got.body:
+                digest.update(chunk)
+            if got.status == 404:
+                return {}
+            tags = await store.send("GET", bucket, key, query="tagging")
+            tagging = await read_all(tags.body, 2**20)
+        assert (got.status, tags.status) == (200, 200), (region, key, got.status, tags.status)
+        fields = {name: got.headers.get(name) or "" for name in ("content-type", "content-length", "x-amz-meta-n")}
+        pairs = sorted(re.findall(rb"<Key>(.*?)</Key>\s*<Value>(.*?)</Value>", tagging))
+        status = got.headers.get("x-amz-replication-status") or ""
+        etag = (got.headers.get("etag") or "").strip('"')
+        return {"status": status, "etag": etag, "content": digest.hexdigest(), "tags": str(pairs), **fields}
+
+    try:
+        return dict(zip(keys, await asyncio.gather(*map(read, keys)), strict=True))
+    finally:
+        await client.close()
