@@ -26,6 +26,7 @@ from nearpoint.world.geography import PLACES, rtt_ms
 
 MEMBERS = ("us-east-1", "eu-west-1")
 OUTAGE_S = 3.0
+TIE_RATIO = 1.25
 RETURN_TIMEOUT_S = 20.0
 
 
@@ -260,6 +261,15 @@ def _deploy(here: Place, names: _Names, report: Report) -> dict[str, str]:
     return outputs
 
 
+def nearest(location: str) -> list[str]:
+    """The nearest of the demo's regions; two, where a busy machine may measure either as the nearer one."""
+    distances_ms = {region: rtt_ms(PLACES[location], PLACES[region]) for region in MEMBERS}
+    least_ms = min(distances_ms.values())
+    return sorted(
+        (each for each in MEMBERS if distances_ms[each] <= least_ms * TIE_RATIO), key=distances_ms.__getitem__
+    )
+
+
 def _is_from(answer: Answer, bucket: str) -> bool:
     return answer.status == 200 and answer.body == f"hello from s3 bucket {bucket}"
 
@@ -276,9 +286,9 @@ def _ask_from_everywhere(client: WorldClient, names: _Names, url: str, report: R
         place.ask(url)  # opens the connection, starts the function
         answer = place.ask(url)
         report.answers.append(answer)
-        nearest = min(MEMBERS, key=lambda region: rtt_ms(PLACES[location], PLACES[region]))
-        right = _is_from(answer, names.data[nearest]) and answer.region == nearest
-        _check(report, f"{location}: {nearest} answers", answer, right)
+        near = nearest(location)
+        region = answer.region if answer.region in near else near[0]
+        _check(report, f"{location}: {region} answers", answer, _is_from(answer, names.data[region]))
 
 
 def _turn_dials(client: WorldClient, here: Place, names: _Names, outputs: dict[str, str], report: Report) -> None:
