@@ -37,6 +37,7 @@ class FakeStore:
     lag_s: float = 0.0
     ignores_conditions: bool = False
     mislabels: bool = False
+    modified: str = ""
     objects: dict[str, bytes] = field(default_factory=dict)
     seen: list[Request] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
@@ -115,6 +116,8 @@ class FakeStore:
         if wanted is not None and wanted != etag and not self.ignores_conditions:
             return Response(412)
         headers = Headers([("ETag", etag), ("x-amz-meta-Odd", "caf\xc3\xa9")])
+        if self.modified:
+            headers.add("Last-Modified", self.modified)
         status, part = 200, data
         asked = request.headers.get("range")
         if asked is not None:

@@ -35,6 +35,7 @@ _BRIEF = Timeouts(connect_s=0.5, read_s=0.5, head_s=0.5)
 # A version as regions order them: time in microseconds, region, entity tag, version id; then its last amendment.
 Rank = tuple[int, str, str, str, int, str]
 NOTHING: Rank = (-1, "", "", "", 0, "")
+SECOND_US = 1_000_000
 
 
 class Behind(Protocol):
@@ -65,16 +66,19 @@ class NothingBehind:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """Regions to ask, the newest version first. `missing`: those that did not say what they have."""
+    """Regions to ask, the newest version first. `missing`: those that did not say what they have; `unsure`: those whose
+    version may be the newer one all the same, as it was written in the same second."""
 
     routes: tuple[Route, ...]
     missing: tuple[str, ...]
+    unsure: tuple[str, ...] = ()
 
     def said(self, region: str | None) -> str:
         """The answer's header, when `region` has served it: who could have something newer is named."""
         passed = [route.region for route in self.routes]
         passed = passed[: passed.index(region)] if region in passed else []
-        missing = ",".join(dict.fromkeys((*self.missing, *passed)))
+        unsure = [each for each in self.unsure if each != region]
+        missing = ",".join(dict.fromkeys((*self.missing, *passed, *unsure)))
         return f"{STRONG}; missing={missing}" if missing else STRONG
 
 
@@ -135,10 +139,21 @@ class Newest:
         if not known:
             raise AwsError("ServiceUnavailable", headers={"Retry-After": "1"})
         known.sort(key=lambda each: each[0], reverse=True)  # stable, so the nearest of equals is the first
+        (newest, _), *others = known
+        coarse = [self._is_coarse(route) for _, route in known]
         return Order(
             routes=tuple(route for _, route in known),
             missing=tuple(route.region for rank, route in zip(ranks, routes, strict=True) if rank is None),
+            unsure=tuple(
+                route.region
+                for (rank, route), is_coarse in zip(others, coarse[1:], strict=True)
+                if (is_coarse or coarse[0]) and may_be_newer(rank, newest)
+            ),
         )
+
+    def _is_coarse(self, route: Route) -> bool:
+        """Whether a region's store says no more than the second in which a version was written."""
+        return self._stores[route.region].spec.kind != "embedded"
 
     async def _rank(self, route: Route, key: str) -> Rank | None:
         store = self._stores[route.region]
@@ -158,6 +173,13 @@ class Newest:
             return None
         rank = orjson.loads(data)
         return NOTHING if rank is None else tuple(rank)
+
+
+def may_be_newer(rank: Rank, newest: Rank) -> bool:
+    """Whether a version of the same second may have been written after the one that ranks first, where no more than the
+    second is known of one of them. Two with the same entity tag are the same to a reader."""
+    same_content = bool(rank[2]) and rank[2] == newest[2]
+    return rank[0] >= 0 and rank[0] // SECOND_US == newest[0] // SECOND_US and not same_content
 
 
 def rank_of_head(response: Response, region: str) -> Rank | None:
