@@ -56,6 +56,7 @@ async def test_the_embedded_store_does_it_all(near: Any) -> None:
     assert _details(found) == {
         "versioning": "off for this bucket",
         "ACLs": "off for this bucket",
+        "object lock": "off for this bucket",
         "customer keys": "answers 501 NotImplemented",
     }
     assert [one.feature for one in found.findings] == list(FEATURES)
@@ -68,7 +69,11 @@ async def test_a_bucket_with_versions_is_left_as_it_was(near: Any) -> None:
     client.create_bucket(Bucket="versioned", CreateBucketConfiguration={"LocationConstraint": near.region})
     client.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
     found = await _probe(near, "versioned")
-    assert (found.access, found.problem, set(_details(found))) == ("read-write", "", {"ACLs", "customer keys"})
+    assert (found.access, found.problem, set(_details(found))) == (
+        "read-write",
+        "",
+        {"ACLs", "object lock", "customer keys"},
+    )
     listed = client.list_object_versions(Bucket="versioned")
     assert "Versions" not in listed
     assert "DeleteMarkers" not in listed

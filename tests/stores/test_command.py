@@ -56,7 +56,7 @@ def test_a_check_shows_what_stores_lack(tmp_path: Path, make_settings: Any, near
         region: {each["feature"] for each in one["findings"] if each["verdict"] == "no"}
         for region, one in stores.items()
     }
-    assert lacks["eu-west-1"] == {"versioning", "ACLs", "customer keys"}
+    assert lacks["eu-west-1"] == {"versioning", "ACLs", "object lock", "customer keys"}
     assert lacks["rclone-1"] >= {"conditional create", "ranges"}
     remedies = {each["feature"]: each["remedy"] for each in stores["rclone-1"]["findings"]}
     assert (remedies["conditional create"], remedies["ranges"], remedies["multipart"]) == ("refuse", "mend", "")
