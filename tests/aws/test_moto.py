@@ -117,6 +117,18 @@ def test_a_no_leaves_nothing_behind(clients: Clients, template: Write, watcher: 
     assert names(clients) == set(NAMES)
 
 
+def test_a_template_that_is_too_long_for_a_call(clients: Clients, template: Write, watcher: Watch) -> None:
+    path = template(lambda document: document["Metadata"].update(Long="x" * 52_000))
+    with pytest.raises(DeployError, match="has more than 51200 bytes"):
+        run(clients, path, watcher(), plan_only=True)
+    assert run(clients, path, watcher()).status == "CREATE_COMPLETE"
+    kept = clients.client("s3").get_object(Bucket=NAMES[0], Key="nearpoint/template.yaml")["Body"].read()
+    assert kept == path.read_bytes()
+    assert run(clients, path, watcher()).changed is False
+    with pytest.raises(DeployError, match=r"template\.yaml: Template may not exceed 1000000 bytes in size\."):
+        load(template(lambda document: document["Metadata"].update(Long="x" * 1_000_000)))
+
+
 def test_a_plan_makes_nothing(clients: Clients, template: Write, watcher: Watch) -> None:
     watch = watcher()
     planned = run(clients, template(), watch, plan_only=True)

@@ -11,15 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 
-from nearpoint.aws import alarms, buckets, record, replication
+from nearpoint.aws import alarms, buckets, record, replication, uploads
 from nearpoint.aws.application import Application
 from nearpoint.aws.bucket_settings import ACCOUNT, REPLICATION, TAGS, filled
 from nearpoint.aws.buckets import Bucket, bucket_name
 from nearpoint.aws.clients import HOME_REGION, Clients
 from nearpoint.aws.errors import DeployError
-from nearpoint.aws.explain import code_of, explained
 from nearpoint.aws.package import Package, package
 from nearpoint.aws.record import DataBucket, Record
 from nearpoint.aws.regions import check_regions
@@ -176,9 +174,9 @@ class _Work:
                 bucket = Bucket(name=each.name, region=each.region)
                 self._ensure(bucket, self.settings.get(each.parameter, {}), known[each.parameter])
         for function, made in zip(application.functions, self.packages, strict=True):
-            _upload(self.clients, self.parameters[function.bucket_parameter], made, self.reporter)
+            uploads.put_package(self.clients, self.parameters[function.bucket_parameter], made, self.reporter.step)
         self.stack.tidy()
-        template = _template(self.clients, application, self.home)
+        template = uploads.template_of(self.clients, application.text, self.home)
         change_set = self.stack.propose(template, self.parameters, application.capabilities, _unique())
         if change_set is None:
             self.reporter.step("the stack is as the template says")
@@ -328,7 +326,7 @@ def _parameters(
     }
     for function, made in zip(application.functions, built, strict=True):
         known[function.bucket_parameter] = home.name
-        known[function.key_parameter] = _key_of(made)
+        known[function.key_parameter] = uploads.key_of(made)
         if function.digest_parameter is not None:
             known[function.digest_parameter] = made.code_sha256
     if clients.target == "aws":
@@ -342,10 +340,6 @@ def _parameters(
         )
     application.check_values(given)
     return given
-
-
-def _key_of(built: Package) -> str:
-    return f"functions/{built.sha256}.zip"
 
 
 def _ask(arn: str, request: Request, to_make: Sequence[Bucket], reporter: Reporter) -> None:
@@ -367,35 +361,6 @@ def _agree(stack: Stack, change_set: ChangeSet, reporter: Reporter, *, ask: bool
             stack.discard(change_set)
     if not agreed:
         raise DeployError("Nothing was changed in the stack.", refused=True)
-
-
-def _upload(clients: Clients, bucket: str, made: Package, reporter: Reporter) -> None:
-    """Upload what is not there yet: the key is the content's digest."""
-    key, data = _key_of(made), made.data
-    s3 = clients.client("s3", "us-east-1")
-    try:
-        try:
-            if s3.head_object(Bucket=bucket, Key=key)["ContentLength"] == len(data):
-                return
-        except ClientError as error:
-            if code_of(error) not in ("404", "NoSuchKey", "NotFound"):
-                raise
-        reporter.step(f"package of {len(data):,} bytes to {bucket}")
-        s3.put_object(Bucket=bucket, Key=key, Body=data)
-    except (ClientError, BotoCoreError) as error:
-        raise explained(error) from error
-
-
-def _template(clients: Clients, application: Application, home: Bucket) -> dict[str, str]:
-    body = application.text.encode()
-    if len(body) <= INLINE_BYTES_MAX:
-        return {"TemplateBody": application.text}
-    key = "nearpoint/template.yaml"
-    try:
-        clients.client("s3", home.region).put_object(Bucket=home.name, Key=key, Body=body)
-    except (ClientError, BotoCoreError) as error:
-        raise explained(error) from error
-    return {"TemplateURL": f"https://{home.name}.s3.{home.region}.amazonaws.com/{key}"}
 
 
 def _unique() -> str:
