@@ -19,7 +19,7 @@ from nearpoint.wire.message import Headers
 
 ERRORS_ALWAYS_KEPT = frozenset({404, 414, 500, 501, 502, 503, 504})
 ERRORS_KEPT_IF_TOLD = frozenset({400, 403, 405, 412, 415})
-# Statuses that may be kept without explicit freshness (RFC 9110 §15.1), less 206, which is not understood here yet.
+# Statuses that may be kept without explicit freshness (RFC 9110 §15.1), less 206: parts are kept by themselves.
 HEURISTIC = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501})
 KEPT_WHEN_TOLD = HEURISTIC | {302, 303, 307, 400, 403, 412, 415, 500, 502, 503, 504}
 
