@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,15 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.live import Live
-from rich.markup import escape
 from rich.text import Text
 
-from nearpoint.cli.console import CommandError, Exit, complain, counted, notes, print_json, results, table
+from nearpoint.cli.console import CommandError, Exit, complain, counted, notes, print_json, results
 from nearpoint.cli.world_client import WorldClient
 from nearpoint.regions.catalog import StoreSpec
 from nearpoint.regions.store import Store
 from nearpoint.replication.peer import Peer, RefusedError, UnavailableError
-from nearpoint.replication.reconcile import Report
+from nearpoint.replication.reconcile import Difference, Report
 from nearpoint.replication.sweep import Memory, Progress, SweepBusyError, only_one, sweep
 from nearpoint.wire.client import Client
 from nearpoint.world.layout import World
@@ -28,6 +27,7 @@ from nearpoint.world.processes import signing_region, store_endpoint
 
 LINE_EVERY_S = 5.0
 BUSY_LOOK_S = 0.5
+KEYS_MAX = 10  # shown of those that differ in the same way
 
 
 def command(*, data: Path, check: bool, afresh: bool, as_json: bool) -> int:
@@ -150,6 +150,20 @@ class Watched:
         )
 
 
+def _show_differences(shown: Sequence[Difference]) -> None:
+    """Keys and versions under what they have in common; of many, the first ones (`--json` has all that were noted)."""
+    alike: dict[tuple[str, ...], list[Difference]] = {}
+    for each in shown:
+        alike.setdefault((each.destination, each.bucket, each.what, each.why, each.outcome), []).append(each)
+    for (lacking, having, *said), differences in alike.items():
+        results.print(f"{lacking} lacks of {having} ({', '.join(filter(None, said))})", soft_wrap=True, markup=False)
+        for each in differences[:KEYS_MAX]:
+            key = each.key if each.key.isprintable() else repr(each.key)  # a key may hold what a terminal obeys
+            results.print(f"  {key}  {each.version}", soft_wrap=True, markup=False)
+        if len(differences) > KEYS_MAX:
+            results.print(f"  … and {len(differences) - KEYS_MAX:,} more", soft_wrap=True)
+
+
 def _show(done: Progress, *, check: bool) -> None:
     if not done.reports:
         notes.print("No bucket has replication rules: there is nothing to compare.")
@@ -161,12 +175,7 @@ def _show(done: Progress, *, check: bool) -> None:
         sizes = f"{counted(report.keys, 'key')}, {counted(report.versions, 'version')}"
         results.print(f"[bold]{one} and {two}[/]\n  {sizes}: {', '.join(counts)}", soft_wrap=True)
         shown += report.shown
-    if shown:
-        differing = table("has it", "lacks it", "key", "version", "what", "why", "" if check else "repair")
-        for each in shown:
-            cells = (each.bucket, each.destination, each.key, each.version, each.what, each.why, each.outcome)
-            differing.add_row(*map(escape, cells))
-        results.print(differing)
+    _show_differences(shown)
     if any(report.recent for _, _, report in done.reports):
         notes.print("Recent ones were written just now: the log brings them.")
     if check and shown:
