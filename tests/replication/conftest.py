@@ -288,7 +288,8 @@ class LiveWorld:
         listed = control.list_multi_region_access_points(AccountId=account)["AccessPoints"]
         [alias] = [each["Alias"] for each in listed if each["Name"] == name]
         arn = f"arn:aws:s3::{account}:accesspoint/{alias}"
-        self.command("replication", "enable", name)
+        if len(buckets) > 1:
+            self.command("replication", "enable", name)
         for region in self.regions:
             s3 = self.client("s3", region)
             retried(lambda s3=s3: s3.put_object(Bucket=arn, Key="-", Body=b"first"))

@@ -125,3 +125,61 @@ def test_a_region_is_added_and_another_removed_and_no_write_is_lost(make_live: C
     eu.put_object(Bucket="app-eu", Key="straggler", Body=b"x")
     world.wait_until_settled()
     assert us.head_object(Bucket="app-us", Key="straggler")["ReplicationStatus"] == "REPLICA"
+
+
+def test_a_store_of_another_maker_is_added_and_removed(
+    make_live: Callable[..., Any], seaweedfs_in: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    store = seaweedfs_in(tmp_path_factory.mktemp("seaweedfs"), "AKIAFOREIGNSTORE0000", "foreignsecret")
+    world = make_live(US, EU, foreign={EU: f"http://AKIAFOREIGNSTORE0000:foreignsecret@127.0.0.1:{store.port}"})
+    world.start()
+    us, eu = (world.client("s3", region, 4) for region in (US, EU))
+    arn = world.make_access_point("app", {US: "app-us"})
+    us.put_bucket_versioning(Bucket="app-us", VersioningConfiguration={"Status": "Enabled"})
+    for at in range(60):
+        us.put_object(Bucket="app-us", Key=f"before/{at}", Body=b"before" * at, Metadata={"at": str(at)})
+    us.delete_object(Bucket="app-us", Key="before/0")
+    writers = [Writer(world, US, arn), Writer(world, EU, arn)]
+    for writer in writers:
+        writer.start()
+    world.command("members", "add", "app", EU, "app-eu", "--create")
+    assert eu.head_object(Bucket="app-eu", Key="before/59")["Metadata"] == {"at": "59"}
+    with pytest.raises(ClientError):
+        eu.head_object(Bucket="app-eu", Key="before/0")
+    until = time.monotonic() + 30
+    while EU not in writers[1].served_by:
+        assert time.monotonic() < until, "the new member takes no write"
+        time.sleep(0.1)
+    # What each region has of a key is known to the microsecond, whoever made its store.
+    for number in range(4):
+        s3, bucket = (us, "app-us") if number % 2 else (eu, "app-eu")
+        s3.put_object(Bucket=bucket, Key="turns", Body=str(number).encode())
+        got = strongly(world, US if number % 2 == 0 else EU).get_object(Bucket=arn, Key="turns")
+        assert got["ResponseMetadata"]["HTTPHeaders"]["x-nearpoint-consistency"] == "strong"
+        assert got["Body"].read() == str(number).encode()
+    upload = eu.create_multipart_upload(Bucket=arn, Key="large")["UploadId"]
+    assert upload.startswith(EU)
+    told = world.ran("members", "drain", "app", EU, "--timeout", "1")
+    assert (told.returncode, "large" in told.stderr) == (5, True), told.stderr
+    left = json.loads(world.command("members", "remove", "app", EU, "--abort-uploads", "--json"))["members"]
+    assert {each["region"] for each in left} == {US}
+    for writer in writers:
+        writer.stopping.set()
+        writer.join()
+    world.wait_until_settled()
+    acknowledged = {key for writer in writers for key in writer.acknowledged}
+    assert len(acknowledged) > 50
+    lost = acknowledged - versions(world, US, "app-us").keys()
+    assert not lost, f"{len(lost)} are not in {US}, for example {sorted(lost)[:3]}"
+    assert eu.list_objects_v2(Bucket="app-eu", Prefix="before/")["KeyCount"] == 59, "its bucket stays as it was"
+
+
+def strongly(world: Any, region: str) -> Any:
+    """A client whose reads insist on the newest version."""
+    s3 = world.client("s3", region, 4)
+
+    def insist(request: Any, **_: Any) -> None:
+        request.headers["x-nearpoint-consistency"] = "strong"
+
+    s3.meta.events.register("before-sign.s3.GetObject", insist)
+    return s3

@@ -153,14 +153,14 @@ class Newest:
 
     def _is_coarse(self, route: Route) -> bool:
         """Whether a region's store says no more than the second in which a version was written."""
-        return self._stores[route.region].spec.kind != "embedded"
+        return self._stores[route.region].spec.kind == "s3"
 
     async def _rank(self, route: Route, key: str) -> Rank | None:
         store = self._stores[route.region]
         is_dead = self._fleet.states.get(route.region) is State.EJECTED
         timeouts = _BRIEF if is_dead else _PATIENT
         try:
-            if store.spec.kind != "embedded":
+            if store.spec.kind == "s3":
                 response = await store.send("HEAD", route.bucket, key, timeouts=timeouts)
                 await response.body.close()
                 return rank_of_head(response, route.region)

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 Addressing = Literal["path", "virtual"]
-StoreKind = Literal["embedded", "s3"]
+StoreKind = Literal["embedded", "gateway", "s3"]
 
 
 class CatalogError(ValueError):
@@ -20,8 +20,9 @@ class StoreSpec:
     """One region's store: any S3 endpoint.
 
     `endpoint` is `http[s]://host[:port][/prefix]`; `signing_region` is the name that the store expects in SigV4
-    scopes; `addressing` puts the bucket in the path or in front of the host. Raises CatalogError for an endpoint that
-    is not a URL of that form.
+    scopes; `addressing` puts the bucket in the path or in front of the host. `kind` is this program's own store, the
+    gateway before one of another maker, or such a store itself. Raises CatalogError for an endpoint that is not a URL
+    of that form.
     """
 
     region: str

@@ -178,7 +178,7 @@ def _stores_config(world: World, ports: Ports) -> dict[str, Any]:
             "access_key_id": world.stores[region].access_key_id,
             "secret_key": world.stores[region].secret_key,
             "signing_region": signing_region(world, region),
-            "kind": "embedded" if world.stores[region].endpoint is None else "s3",
+            "kind": "embedded" if world.stores[region].endpoint is None else "gateway",
         }
         for region in world.regions
     }
