@@ -50,7 +50,9 @@ def enable(*, data: Path, access_point: str, as_json: bool) -> None:
     except ClientError as error:
         raise CommandError(str(error), Exit.REFUSED) from error
     except BotoCoreError as error:
-        raise CommandError(str(error), Exit.UNREACHABLE) from error
+        raise CommandError(
+            f"{error} `nearpoint status` shows what fails; then the same again.", Exit.UNREACHABLE
+        ) from error
     if as_json:
         print_json({"rules": made})
         return

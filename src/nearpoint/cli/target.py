@@ -7,8 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from nearpoint.aws.clients import HOME_REGION, Clients, aws_clients, local_clients
 from nearpoint.aws.errors import DeployError
+from nearpoint.aws.explain import explained
 from nearpoint.cli.console import CommandError, Exit
 from nearpoint.cli.world_client import WorldClient
 
@@ -77,6 +80,7 @@ def sentences() -> Iterator[None]:
     """Turns what goes wrong on the way to AWS into a line for the user and its exit code."""
     try:
         yield
-    except DeployError as error:
-        code = Exit.REFUSED if error.refused else Exit.UNREACHABLE if error.unreachable else Exit.FAILED
-        raise CommandError(str(error), code) from error
+    except (DeployError, ClientError, BotoCoreError) as error:
+        said = error if isinstance(error, DeployError) else explained(error)
+        code = Exit.REFUSED if said.refused else Exit.UNREACHABLE if said.unreachable else Exit.FAILED
+        raise CommandError(str(said), code) from error
