@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
+from nearpoint.replication import copier
 from nearpoint.replication.pending import LogListener, Note, PendingKeys, name_of
 from nearpoint.replication.reconcile import Side, reconcile
 from nearpoint.wire.message import Request, Response
@@ -28,6 +31,32 @@ async def status_of(region: Any, bucket: str, key: str) -> str | None:
 
 async def down(request: Request) -> Response | None:
     return Response(503, body=b"<Error><Code>ServiceUnavailable</Code></Error>")
+
+
+async def test_a_store_that_fails_for_a_while_is_waited_for(foreign: Any) -> None:
+    """As SeaweedFS does after a start: it answers for the bucket, and 500 for its objects."""
+    us, eu = foreign[US], foreign[EU]
+    await eu.ask("PUT", "bbb", "there", b"1")
+    failed = 0
+
+    async def fail(request: Request) -> Response | None:
+        nonlocal failed
+        if "here" not in request.target or failed > 24:
+            return None
+        failed += 1
+        return Response(500, body=b"<Error><Code>InternalError</Code></Error>")
+
+    eu.behind.fault = fail
+    await us.ask("PUT", "aaa", "here", b"2")
+    foreign.copy()
+    await until(lambda: _arrived(us, "aaa", "there"), "what could not be read at first does not arrive")
+    await until(lambda: _arrived(eu, "bbb", "here"), "what could not be written at first does not arrive")
+    assert [*(await us.peer.owed())["parked"], *(await eu.peer.owed())["parked"]] == []
+
+
+async def _arrived(region: Any, bucket: str, key: str) -> bool:
+    status: int = (await region.ask("HEAD", bucket, key)).status
+    return status == 200
 
 
 async def test_an_outage_of_the_foreign_store(foreign: Any) -> None:
@@ -98,8 +127,11 @@ async def written(region: Any, text: str) -> bool:
     return bool((await region.ask("PUT", "bbb", "k", text.encode())).status == 200)
 
 
-async def test_a_key_that_the_store_refuses_does_not_hold_up_the_others(foreign: Any) -> None:
+async def test_a_key_that_the_store_refuses_does_not_hold_up_the_others(
+    foreign: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     us, eu = foreign[US], foreign[EU]
+    monkeypatch.setattr(copier, "PASSING_ATTEMPTS_MAX", 7)
     foreign.copy()
 
     async def poison(request: Request) -> Response | None:

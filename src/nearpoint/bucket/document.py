@@ -24,7 +24,8 @@ _HEAD = struct.Struct(">II")
 class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything about a version but its content: the columns of its row (`schema`), `head` as latin-1 text.
 
-    `missing`: the store that was asked has no such version, and nothing else is said; `problem`: why it cannot give it.
+    `missing`: the store that was asked has no such version, and nothing else is said; `problem`: why it cannot give it,
+    and `passing` that it may well be able to soon.
     `parts` are the sizes of its parts where it was uploaded in parts. `content`: the content follows.
     """
 
@@ -32,6 +33,7 @@ class Manifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     version: str
     missing: bool = False
     problem: str = ""
+    passing: bool = False
     content: bool = False
     time_us: int = 0
     origin: str = ""

@@ -117,19 +117,25 @@ class Replicas:
         the content of the one version there is.
 
         `applied`, `had` (there is nothing new in it), `content` (it was sent without and is needed with), `missing`, or
-        `refused` with its reason. Raises AwsError for what is wrong with the bucket, the store or the whole request.
+        `refused` with its reason and whether that is `passing`. Raises AwsError for what is wrong with the bucket, the
+        store or the whole request.
         """
         bucket = rows.find_bucket(self._store.db, bucket_name)
         _check_bucket(bucket)
         outcomes: list[Any] = []
         while (manifest := await inlet.manifest()) is not None:
-            outcomes.append(
-                "missing" if manifest.missing else await self._take_one(bucket_name, manifest, inlet, staged)
-            )
+            if manifest.missing:
+                outcomes.append("missing")
+            elif manifest.problem:
+                outcomes.append({"outcome": "refused", "reason": manifest.problem, "passing": manifest.passing})
+            else:
+                outcomes.append(await self._take_one(bucket_name, manifest, inlet, staged))
         settled: list[dict[str, Any]] = []
         for outcome in outcomes:
             if isinstance(outcome, AwsError):
                 settled.append({"outcome": "refused", "reason": f"{outcome.code}: {outcome.message}"})
+            elif isinstance(outcome, dict):
+                settled.append(outcome)
             else:
                 settled.append({"outcome": outcome if isinstance(outcome, str) else await outcome})
         return settled
@@ -148,8 +154,6 @@ class Replicas:
 
     async def _take_one(self, bucket_name: str, manifest: Manifest, inlet: Inlet, staged: str | None) -> Any:
         """A future of the outcome, or the AwsError that is this version's own. Raises what concerns all of them."""
-        if manifest.problem:
-            return AwsError("InvalidRequest", manifest.problem)
         ahead = how_far_ahead(max(manifest.time_us, manifest.amended_us), now_us())
         if ahead is not Ahead.FINE:
             log.warning("a stamp from the future", bucket=bucket_name, region=manifest.origin, time_us=manifest.time_us)

@@ -19,7 +19,7 @@ from nearpoint.awsproto import AwsError
 from nearpoint.bucket.checksums import ALGORITHM_OF, Checksum
 from nearpoint.bucket.document import Manifest, frame
 from nearpoint.bucket.metadata import pack
-from nearpoint.gateway.origin import Origin, listed
+from nearpoint.gateway.origin import Origin, is_passing, listed
 from nearpoint.gateway.stamps import DESCRIBING, FIELD, Known, Mark, known_of, mark_of, version_of
 from nearpoint.gateway.writes import Writes
 from nearpoint.regions.capabilities import PREFIX as SCRATCH
@@ -49,7 +49,9 @@ class Giving:
             except AwsError as error:
                 if error.code == "ServiceUnavailable" or not await self._origin.has(bucket):
                     raise
-                yield frame(Manifest(key=key, version="", problem=f"{self._origin.region}: {error}"))
+                yield frame(
+                    Manifest(key=key, version="", problem=f"{self._origin.region}: {error}", passing=is_passing(error))
+                )
                 continue
             try:
                 yield frame(manifest)

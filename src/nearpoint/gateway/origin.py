@@ -254,3 +254,9 @@ def failure(status: int, code: str, text: str) -> AwsError:
         return AwsError(code or "InternalError", text or None, status=status)
     known = {403: "AccessDenied", 404: "NoSuchKey", 412: "PreconditionFailed"}
     return AwsError(code or known.get(status, "InvalidRequest"), text or None, status=status)
+
+
+def is_passing(error: AwsError) -> bool:
+    """Whether a refusal says nothing lasting of the object: the store failed (SeaweedFS does for seconds after a start,
+    though it answers for the bucket), or somebody wrote the object while it was read."""
+    return error.status >= 500 or error.code == "InvalidPart"

@@ -21,7 +21,7 @@ from nearpoint.bucket.checksums import HEADER, Checksum
 from nearpoint.bucket.document import Inlet, Manifest
 from nearpoint.bucket.metadata import unpack
 from nearpoint.gateway.abilities import Abilities
-from nearpoint.gateway.origin import Origin, Seen, failure
+from nearpoint.gateway.origin import Origin, Seen, failure, is_passing
 from nearpoint.gateway.stamps import DESCRIBING, FIELD, Mark, Note, bare, decide, mark_of
 from nearpoint.gateway.writes import Flight, Writes
 from nearpoint.regions.version import Ahead, Stamp, how_far_ahead
@@ -88,7 +88,7 @@ class Taking:
         if manifest.missing:
             return {"outcome": "missing"}
         if manifest.problem:
-            return {"outcome": "refused", "reason": manifest.problem}
+            return {"outcome": "refused", "reason": manifest.problem, "passing": manifest.passing}
         ahead = how_far_ahead(max(manifest.time_us, manifest.amended_us), self._origin.now_us())
         if ahead is not Ahead.FINE:
             log.warning("a stamp from the future", bucket=bucket, region=manifest.origin, time_us=manifest.time_us)
@@ -107,13 +107,13 @@ class Taking:
                 if done == "applied" and (flight.crowded or not conditional):
                     await self._writes.put_right(bucket, manifest.key, flight)
                 return {"outcome": done}
-            return {"outcome": "refused", "reason": "It is written all the time."}
+            return {"outcome": "refused", "reason": "It is written all the time.", "passing": True}
         except AwsError as error:
             if error.code in ("ServiceUnavailable", "IncompleteBody", "NoSuchBucket"):
                 raise
             if error.status >= 500 and not await self._origin.has(bucket):
                 raise
-            return {"outcome": "refused", "reason": f"{error.code}: {error.message}"}
+            return {"outcome": "refused", "reason": f"{error.code}: {error.message}", "passing": is_passing(error)}
         finally:
             self._writes.flights.end(bucket, manifest.key)
 

@@ -29,6 +29,7 @@ log = structlog.get_logger("nearpoint.replication")
 
 BATCHES_MAX = 16  # of a lane, under way at once: as many as a few hundred writes a second begin in a round trip
 ATTEMPTS_MAX = 6
+PASSING_ATTEMPTS_MAX = 300  # of what a store calls its own failure: two minutes and more, and other keys go on
 FADE_S = 30.0
 # What another try does not change; it is parked at once, until somebody retries.
 _LASTING = frozenset({"NoSuchBucket", "InvalidBucketState", "AccessDenied", "InvalidAccessKeyId", "NotImplemented"})
@@ -219,7 +220,8 @@ class Lane:
                     again.append(row)
                 case _:
                     row.attempts += 1
-                    if row.attempts >= ATTEMPTS_MAX or outcome.get("lasting"):
+                    most = PASSING_ATTEMPTS_MAX if outcome.get("passing") else ATTEMPTS_MAX
+                    if row.attempts >= most or outcome.get("lasting"):
                         parked.append((row.sequence, str(outcome.get("reason"))))
                         self.failed += 1
                         log.warning("parked", bucket=self.bucket, key=row.key, reason=outcome.get("reason"))
