@@ -120,10 +120,10 @@ class AccessLog:
         if id is None or how is None:
             return body
         now = self._clock()
-        done = partial(self._gone, request, answer, request_id, id, how, head_bytes, started_at, now)
         if isinstance(body, (BytesBody, FileBody)):
-            done(now, body.length, None)
+            self._gone(request, answer, request_id, id, how, head_bytes, started_at, now, now, body.length, None)
             return body
+        done = partial(self._gone, request, answer, request_id, id, how, head_bytes, started_at, now)
         return (_CountedSpans if isinstance(body, SpanBody) else _Counted)(body, self._clock, done)
 
     def _gone(

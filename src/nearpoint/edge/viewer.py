@@ -150,7 +150,7 @@ def added_fields(names: Iterable[str]) -> frozenset[str]:
 
 def with_viewer_fields(request: Request, names: frozenset[str], where: Whereabouts | None) -> Request:
     """The request with these fields, and without what the viewer has said under such names."""
-    if not names and not any(name.startswith(PREFIX) for name in request.headers.by_name()):
+    if not names and PREFIX not in " ".join(request.headers.by_name()):
         return request
     known = _Known(request, where, request.peer or Peer(request.client_ip, request.scheme))
     kept = [(name, value) for name, value in request.headers if not name.lower().startswith(PREFIX)]

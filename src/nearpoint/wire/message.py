@@ -24,32 +24,32 @@ class Headers:
 
     def by_name(self) -> Mapping[str, Sequence[str]]:
         """The values of every field in order, by its name in lower case; good until the fields change."""
-        return self._lookup()
-
-    def _lookup(self) -> dict[str, list[str]]:
         index = self._index
-        if index is None:
-            index = self._index = {}
-            for name, value in self._items:
-                lowered = name.lower()
-                if lowered in index:
-                    index[lowered].append(value)
-                else:
-                    index[lowered] = [value]
+        return self._indexed() if index is None else index
+
+    def _indexed(self) -> dict[str, list[str]]:
+        index = self._index = {}
+        for name, value in self._items:
+            lowered = name.lower()
+            if lowered in index:
+                index[lowered].append(value)
+            else:
+                index[lowered] = [value]
         return index
 
     def get(self, name: str) -> str | None:
         """The first value of the field, or None."""
-        values = self._lookup().get(name.lower())
+        index = self._index
+        values = (self._indexed() if index is None else index).get(name.lower())
         return values[0] if values else None
 
     def get_all(self, name: str) -> list[str]:
         """Every value of the field, in order."""
-        return list(self._lookup().get(name.lower(), ()))
+        return list(self.by_name().get(name.lower(), ()))
 
     def joined(self, name: str) -> str | None:
         """The field as one comma-separated list (RFC 9110 §5.3), or None."""
-        values = self._lookup().get(name.lower())
+        values = self.by_name().get(name.lower())
         return ", ".join(values) if values else None
 
     def add(self, name: str, value: str) -> None:
