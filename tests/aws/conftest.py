@@ -89,6 +89,8 @@ def clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clients]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     # moto reads "deny, unless over TLS" as "deny": it has no conditions.
     monkeypatch.setattr(FakeBucket, "get_permission", lambda *_: PermissionResult.NEUTRAL)
+    # Every warning of cfn-lint is an error to moto, and half a second.
+    monkeypatch.setattr("moto.cloudformation.models.validate_template_cfn_lint", lambda _: [])
     monkeypatch.setattr(Clients, "pause_s_max", 0.001)
     with moto.mock_aws():
         yield Clients(target="aws", session=boto3.Session(region_name="us-east-1"))

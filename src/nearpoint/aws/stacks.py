@@ -172,7 +172,10 @@ class Stack:
         if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"):
             advice = f"Remove it with `nearpoint delete --stack {name}`, then deploy again."
         elif status in ("UPDATE_ROLLBACK_FAILED", "UPDATE_FAILED"):
-            advice = f"Run `aws cloudformation continue-update-rollback --stack-name {name}`, then deploy again."
+            command = f"aws cloudformation continue-update-rollback --region {HOME_REGION} --stack-name {name}"
+            if self._clients.target == "local":
+                command = f"nearpoint shell {HOME_REGION} -- {command}"
+            advice = f"Run `{command}`, then deploy again."
         else:
             advice = "CloudFormation neither creates nor updates it in that state."
         raise DeployError(f"The stack {name} is in {status}. {advice}")
