@@ -104,7 +104,7 @@ def test_another_partition() -> None:
     [
         ("ROLLBACK_COMPLETE", "nearpoint delete --stack app"),
         ("CREATE_FAILED", "nearpoint delete --stack app"),
-        ("UPDATE_ROLLBACK_FAILED", "continue-update-rollback --stack-name app"),
+        ("UPDATE_ROLLBACK_FAILED", "nearpoint shell us-east-1 -- aws .* --region us-east-1 --stack-name app`"),
         ("IMPORT_ROLLBACK_FAILED", "neither creates nor updates"),
     ],
 )
