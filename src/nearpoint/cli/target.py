@@ -14,6 +14,7 @@ from nearpoint.aws.errors import DeployError
 from nearpoint.aws.explain import explained
 from nearpoint.cli.console import CommandError, Exit
 from nearpoint.cli.world_client import WorldClient
+from nearpoint.world.geography import REGIONS
 
 TARGETS = ("local", "aws")
 ACCOUNT_ID = re.compile(r"[0-9]{12}")
@@ -55,9 +56,9 @@ def check_account(clients: Clients, account: str | None, stack: str | None = Non
 
 
 def check_world_has(regions: Sequence[str], *, data: Path) -> None:
-    """Before anything is made in the local world. Raises CommandError for a region that it has not."""
+    """Before anything is made in the local world. Raises CommandError for a region that it has not and could have."""
     there = WorldClient(data).world.regions
-    missing = [region for region in regions if region not in there]
+    missing = [region for region in regions if region in REGIONS and region not in there]
     if missing:
         raise CommandError(
             f"This world has no {', '.join(missing)}, only {', '.join(there)}. `nearpoint down`, "
