@@ -37,7 +37,7 @@ from nearpoint.wire.message import Headers, read_all
 pytestmark = pytest.mark.timeout(900)
 
 WRITING_S = float(os.environ.get("NEARPOINT_HARNESS_S", "5"))
-FOREIGN_WRITING_S = float(os.environ.get("NEARPOINT_HARNESS_S", "3"))
+FOREIGN_WRITING_S = float(os.environ.get("NEARPOINT_HARNESS_S", "2"))
 REGIONS = ("us-east-1", "eu-west-1", "ap-south-1")
 PART = 5 * 1024 * 1024
 FAULTS = ("refuse", "blackhole", "slow", "errors")
