@@ -30,7 +30,7 @@ from nearpoint.telemetry.admin import admin
 from nearpoint.telemetry.metrics import Registry, read
 from nearpoint.wire.certificates import context_from_files
 from nearpoint.wire.client import Client, Origin, Timeouts
-from nearpoint.wire.message import Request, Response
+from nearpoint.wire.message import Exchange, Request, Response
 from nearpoint.wire.server import Server
 
 DRAIN_S = 10.0
@@ -126,9 +126,16 @@ def _distribution(service: Service) -> Distribution:
     )
 
 
-async def redirect(request: Request) -> Response:
-    """Send whoever came by plain HTTP to HTTPS."""
-    return redirect_to_https(request.host, request.target)
+def redirecting(https_port: int) -> Exchange:
+    """Sends whoever came by plain HTTP to HTTPS: whoever named a port to the one that is served, all others (who may
+    have come through a mapping of ports) to the usual one."""
+
+    async def redirect(request: Request) -> Response:
+        _, colon, named = (request.headers.get("host") or "").rpartition(":")
+        port = f":{https_port}" if colon and named.isdecimal() and https_port != 443 else ""
+        return redirect_to_https(f"{request.host}{port}", request.target)
+
+    return redirect
 
 
 async def serve(service: Service, listening: Listening, *, number: int = 0, alive: int | None = None) -> None:
@@ -178,7 +185,7 @@ async def serve(service: Service, listening: Listening, *, number: int = 0, aliv
     try:
         await servers[0].start(listening.main)
         for handler, sock in (
-            (redirect, listening.redirect),
+            (redirecting(listening.main.getsockname()[1]), listening.redirect),
             (admin(service.metrics_dir, FAMILIES, lambda: missing_workers(service), more), listening.admin),
         ):
             if sock is not None:
