@@ -55,8 +55,7 @@ async def test_an_update_that_is_called_off(world: World, application: dict[str,
     assert (await world.update(changed)).status == "UPDATE_COMPLETE"
 
 
-@pytest.fixture
-async def stuck(world: World, role: MakeRole, monkeypatch: pytest.MonkeyPatch) -> Any:
+async def get_stuck(world: World, role: MakeRole) -> Any:
     """A stack whose update failed, and whose bucket can't be put back as it was as long as `world.broken`."""
 
     def template(status: str) -> dict[str, Any]:
@@ -72,7 +71,7 @@ async def stuck(world: World, role: MakeRole, monkeypatch: pytest.MonkeyPatch) -
             raise AwsError("AccessDenied", status=403)
         await put(name, kind, value)
 
-    monkeypatch.setattr(world.buckets, "put_setting", fails)
+    world.buckets.put_setting = fails
     changed = template("Suspended")
     changed["Resources"]["R"]["Properties"]["Description"] = "changed"
     changed["Resources"]["Bad"] = role(ManagedPolicyArns=["arn:aws:iam::aws:policy/No"]) | {"DependsOn": ["Store", "R"]}
@@ -82,6 +81,12 @@ async def stuck(world: World, role: MakeRole, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(AwsError, match="is in UPDATE_ROLLBACK_FAILED state and can not be updated"):
         await world.update(changed)
     return stack
+
+
+@pytest.fixture
+async def stuck(world: World, role: MakeRole) -> Any:
+    """`get_stuck` in the world."""
+    return await get_stuck(world, role)
 
 
 async def test_a_rollback_that_fails_is_gone_on_with(world: World, stuck: Any) -> None:
@@ -111,3 +116,63 @@ async def test_what_cannot_be_put_back_is_skipped(world: World, stuck: Any) -> N
     assert world.buckets.settings[-1][2] == {"Status": "Suspended"}
     assert world.context.state.list(Role)[0].description == ""
     assert (await world.delete(stack)).status == "DELETE_COMPLETE"
+
+
+async def test_a_kill_at_any_write_while_going_on(kill_everywhere: Any, role: MakeRole) -> None:
+    async def before(world: World) -> None:
+        await get_stuck(world, role)
+        world.broken = False
+
+    async def go_on(world: World) -> None:
+        await world.engine.continue_rollback("us-east-1", "app")
+        await world.engine.settled(world.engine.find("us-east-1", "app").uuid)
+
+    async def check(world: World) -> None:
+        stack = world.engine.find("us-east-1", "app")
+        if stack.status == "UPDATE_ROLLBACK_FAILED":  # killed before the call was answered
+            await go_on(world)
+            stack = world.engine.find("us-east-1", "app")
+        assert stack.status == "UPDATE_ROLLBACK_COMPLETE", world.events(stack)
+        assert world.context.state.list(Role)[0].description == ""
+        assert set(world.engine.ledger.resources(stack.uuid)) == {"Store", "R"}
+        assert (await world.delete(stack)).status == "DELETE_COMPLETE"
+        assert world.left() == []
+
+    assert await kill_everywhere(before, go_on, check) > 5
+
+
+async def test_a_kill_at_any_write_while_calling_off(
+    kill_everywhere: Any, application: dict[str, Any], role: MakeRole
+) -> None:
+    changed = copy.deepcopy(application)
+    changed["Resources"]["SignRole"]["Properties"]["Description"] = "changed"
+    changed["Resources"]["Edge"]["Properties"]["DistributionConfig"]["Comment"] = "changed"
+
+    async def before(world: World) -> None:
+        stack = await world.create(application)
+        world.nodes.clear()
+        await world.engine.update(
+            StackRequest(name="app", region="us-east-1", template=json.dumps(changed), capabilities=("CAPABILITY_IAM",))
+        )
+        await seen(world, stack, "Edge", "UPDATE_IN_PROGRESS")
+
+    async def call_off(world: World) -> None:
+        calling_off = asyncio.create_task(world.engine.cancel_update("us-east-1", "app"))
+        stack = world.engine.find("us-east-1", "app")
+        await seen(world, stack, "app", "UPDATE_ROLLBACK_IN_PROGRESS")
+        world.nodes.set()
+        await calling_off
+        await world.engine.settled(stack.uuid)
+
+    async def check(world: World) -> None:
+        stack = world.engine.find("us-east-1", "app")
+        # Killed before the call was answered, the update goes on; then, it is undone. Nothing is between the two.
+        comment = world.context.state.list(Distribution)[0].config.get("Comment", "")
+        description = world.context.state.list(Role)[0].description
+        if stack.status == "UPDATE_COMPLETE":
+            assert (comment, description) == ("changed", "changed")
+        else:
+            assert stack.status == "UPDATE_ROLLBACK_COMPLETE", world.events(stack)
+            assert (comment, description) == ("", "")
+
+    assert await kill_everywhere(before, call_off, check) > 5
