@@ -72,7 +72,8 @@ async def test_viewer_protocol_policy(stage: Any) -> None:
     await stage.open(stage.distribution(ViewerProtocolPolicy="redirect-to-https"))
     reply = await stage.get("/a?b=c")
     assert (reply.status, reply["location"]) == (301, "https://d111111abcdef8.cloudfront.net/a?b=c")
-    assert reply.cache == "Redirect"
+    assert (reply.cache, reply["server"]) == ("Redirect", "CloudFront")
+    assert (await stage.get("/a", method="POST", body=b"x")).status == 307  # to be sent again with its body
     stage.edge.load([stage.distribution(ViewerProtocolPolicy="https-only")])
     assert (await stage.get("/a")).status == 403
     assert not stage.seen

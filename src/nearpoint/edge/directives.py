@@ -36,7 +36,10 @@ EMPTY = CacheControl()
 
 def _delta(value: str, before: int | None) -> int:
     text = value.strip('"')
-    seconds = min(int(text), DELTA_SECONDS_MAX) if text.isascii() and text.isdigit() and len(text) < 20 else 0
+    seconds = 0
+    if text.isascii() and text.isdigit():
+        digits = text.lstrip("0")
+        seconds = min(int(digits or 0), DELTA_SECONDS_MAX) if len(digits) < 20 else DELTA_SECONDS_MAX
     return seconds if before is None else min(seconds, before)
 
 

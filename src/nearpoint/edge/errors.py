@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from html import escape
 
+from nearpoint.wire.framing import reason_phrase
 from nearpoint.wire.message import Headers, Response
+
+SERVER = "CloudFront"  # on what the edge says itself
 
 _REASONS = {
     400: "Bad request.",
@@ -49,18 +52,21 @@ def error_page(status: int, request_id: str, detail: str = "") -> Response:
         detail=escape(detail),
         request_id=escape(request_id),
     )
-    headers = Headers([("Content-Type", "text/html")])
+    headers = Headers([("Server", SERVER), ("Content-Type", "text/html")])
     return Response(status, headers, page.encode("latin-1", "replace"))
 
 
 def access_refused(code: str, message: str) -> Response:
     """The answer to a request whose URL or cookies are not rightly signed, in the form CloudFront users know."""
     page = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>{message}</Message></Error>'
-    return Response(403, Headers([("Content-Type", "text/xml"), ("Server", "CloudFront")]), page.encode("latin-1"))
+    return Response(403, Headers([("Server", SERVER), ("Content-Type", "text/xml")]), page.encode("latin-1"))
 
 
-def redirect_to_https(host: str, target: str) -> Response:
-    """The answer of a `redirect-to-https` behavior to plain HTTP."""
-    headers = Headers([("Content-Type", "text/html"), ("Location", f"https://{host}{target}")])
-    page = b"<html>\r\n<head><title>301 Moved Permanently</title></head>\r\n<body><h1>301</h1></body>\r\n</html>\r\n"
-    return Response(301, headers, page)
+def redirect_to_https(method: str, host: str, target: str) -> Response:
+    """Sends a request over plain HTTP to HTTPS. What is no read is to be sent again as it is (Developer Guide, "Require
+    HTTPS for communication between viewers and CloudFront")."""
+    status = 301 if method in ("GET", "HEAD") else 307
+    title = f"{status} {reason_phrase(status)}"
+    page = f"<html>\r\n<head><title>{title}</title></head>\r\n<body><h1>{title}</h1></body>\r\n</html>\r\n"
+    headers = Headers([("Server", SERVER), ("Content-Type", "text/html"), ("Location", f"https://{host}{target}")])
+    return Response(status, headers, page.encode("latin-1"))

@@ -115,8 +115,8 @@ def judge(
         lowest_s = policy.min_ttl_s
         if stated_s is None and not strict:
             stated_s, source = policy.default_ttl_s, Source.DEFAULT
-    if control.no_cache and lowest_s <= 0:
-        stated_s = 0.0
+    if control.no_cache or control.no_store or control.private:
+        stated_s = 0.0  # where MinTTL keeps it all the same, it does so for no longer
     left_s = (stated_s or 0.0) - age_s
     fresh_s = max(0.0, lowest_s, min(left_s, policy.max_ttl_s))
     bound = control.must_revalidate or control.proxy_revalidate or control.no_cache

@@ -36,7 +36,7 @@ def refuse(visit: Visit, *, country: str | None, via: str) -> Answer | None:
     if sum(len(name) + len(value) + 4 for name, value in request.headers) > HEADERS_BYTES_MAX:
         return page(494, "headers-too-large")
     if request.scheme == "http" and behavior.viewer_protocol == "redirect-to-https":
-        response = redirect_to_https(request.host, request.target)
+        response = redirect_to_https(request.method, request.host, request.target)
         return answer_of(response, result=REDIRECT, note="fwd=bypass; detail=redirect", via=via)
     if request.scheme == "http" and behavior.viewer_protocol == "https-only":
         return page(403, "https-only", "This address is served over HTTPS only.")

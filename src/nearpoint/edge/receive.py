@@ -24,17 +24,10 @@ def receive(
     where: Whereabouts | None = None,
 ) -> Visit | Answer:
     """The visit that a request is, or the page for one that no distribution is asked for. `where` viewers are."""
-    target, host = request.target, request.host
-    if not target.startswith("/"):
-        scheme, mark, rest = target.partition("://")
-        if mark and scheme.lower() in ("http", "https"):  # absolute form: its authority wins (RFC 9112 §3.2.2)
-            authority, slash, path = rest.partition("/")
-            host, target = authority.rpartition("@")[2].partition(":")[0].lower(), slash + path or "/"
-        elif not (target == "*" and request.method == "OPTIONS"):
-            return own_page(400, request_id, reason="bad-target", via=via)
-    else:
-        authority = request.headers.get("host") or ""
-    distribution = hosts.find(host)
+    target = request.target
+    if not target.startswith("/") and not (target == "*" and request.method == "OPTIONS"):
+        return own_page(400, request_id, reason="bad-target", via=via)
+    distribution = hosts.find(request.host)
     if distribution is None:
         detail = "No distribution has this host name."
         return own_page(403, request_id, reason="unknown-host", via=via, detail=detail)
@@ -47,7 +40,7 @@ def receive(
     if keys is not None:
         visit.refused = check_access(
             scheme=request.scheme,
-            host=authority,
+            host=request.headers.get("host") or "",
             path=asked,
             query=query,
             headers=request.headers,

@@ -133,7 +133,7 @@ def redirecting(https_port: int) -> Exchange:
     async def redirect(request: Request) -> Response:
         _, colon, named = (request.headers.get("host") or "").rpartition(":")
         port = f":{https_port}" if colon and named.isdecimal() and https_port != 443 else ""
-        return redirect_to_https(f"{request.host}{port}", request.target)
+        return redirect_to_https(request.method, f"{request.host}{port}", request.target)
 
     return redirect
 

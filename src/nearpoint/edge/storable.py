@@ -19,6 +19,7 @@ from nearpoint.wire.message import Headers
 
 ERRORS_ALWAYS_KEPT = frozenset({404, 414, 500, 501, 502, 503, 504})
 ERRORS_KEPT_IF_TOLD = frozenset({400, 403, 405, 412, 415})
+REDIRECTS_KEPT_IF_TOLD = frozenset({307, 308})  # Developer Guide, "How CloudFront processes HTTP 3xx status codes"
 # Statuses that may be kept without explicit freshness (RFC 9110 §15.1), less 206: parts are kept by themselves.
 HEURISTIC = frozenset({200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501})
 KEPT_WHEN_TOLD = HEURISTIC | {302, 303, 307, 400, 403, 412, 415, 500, 502, 503, 504}
@@ -125,7 +126,7 @@ def decide(
         return Why.NO_CACHE if control.no_cache else Why.NO_FRESHNESS
     if deceptive and stated_lifetime_s(control, headers, received_at)[0] is None:
         return Why.DECEPTION
-    if freshness.source is Source.DEFAULT and status not in HEURISTIC and not control.public:
+    if freshness.source is Source.DEFAULT and status in REDIRECTS_KEPT_IF_TOLD and "cache-control" not in said:
         return Why.STATUS
     lasts = freshness.fresh_s > 0 or freshness.stale_while_revalidate_s > 0
     if not lasts and "etag" not in said and "last-modified" not in said:
