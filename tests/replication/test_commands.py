@@ -45,3 +45,15 @@ def test_the_commands_and_two_clients_that_read_what_the_other_wrote(live: Any) 
     assert json.loads(live.command("replication", "retry", "--json"))["retried"] == 0
     [compared] = json.loads(live.command("reconcile", "--check", "--json"))
     assert (compared["keys"], compared["missing"], compared["amended"]) == (11, 0, 0)
+    # A region that was made to fail is not reached past its link; the same command goes on when it is back.
+    live.command("fail", "eu-west-1")
+    refused = live.ran("reconcile", "--check")
+    assert refused.returncode == 4
+    assert "A region cannot be reached: eu-west-1" in refused.stderr
+    live.command("heal", "eu-west-1")
+    [compared] = json.loads(live.command("reconcile", "--check", "--json"))
+    assert (compared["keys"], compared["missing"]) == (11, 0)
+    assert {pair["destination"] for pair in json.loads(live.command("replication", "status", "--json"))["pairs"]} == {
+        "walk-us",
+        "walk-eu",
+    }

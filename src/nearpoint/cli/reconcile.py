@@ -21,7 +21,7 @@ from nearpoint.regions.store import Store
 from nearpoint.replication.peer import Peer, RefusedError, UnavailableError
 from nearpoint.replication.reconcile import Difference, Report
 from nearpoint.replication.sweep import Memory, Progress, SweepBusyError, only_one, sweep
-from nearpoint.wire.client import Client
+from nearpoint.wire.client import Client, Origin
 from nearpoint.world.layout import World
 from nearpoint.world.processes import signing_region, store_endpoint
 
@@ -89,7 +89,7 @@ async def _sweep(world: World, memory: Memory, *, check: bool, afresh: bool, sho
 
 
 def peers_of(world: World, client: Client) -> dict[str, Peer]:
-    """The regions' stores as this machine reaches them."""
+    """The regions' stores, each by the link of its own region: one that `nearpoint fail` broke is not reached."""
     return {region: _peer(world, region, client) for region in world.regions}
 
 
@@ -102,7 +102,8 @@ def _peer(world: World, region: str, client: Client) -> Peer:
         secret_key=access.secret_key,
         signing_region=signing_region(world, region),
     )
-    return Peer(Store(spec, client, clock=lambda: datetime.now(UTC)))
+    link = Origin(host="127.0.0.1", port=world.ports[f"relay.{region}.{region}"])
+    return Peer(Store(spec, client, clock=lambda: datetime.now(UTC), connect_to=link))
 
 
 class Watched:

@@ -224,11 +224,8 @@ def _shown(answer: Mapping[str, Any], pace: Pace | None = None) -> Group:
         shown.append(f"  {_figures(pair, pace.rate(pair) if pace is not None else None)}")
         if remark := _remark(pair):
             shown.append(f"  [yellow]{escape(remark)}[/]")
-    if not answer["pairs"]:
-        shown = [
-            "Nothing is on its way, and nothing was copied since the world started."
-            " (`nearpoint replication enable ACCESS-POINT` makes the rules.)"
-        ]
+    if not answer["pairs"] and not answer["unreachable"]:
+        shown = ["No bucket has replication rules. (`nearpoint replication enable ACCESS-POINT` makes them.)"]
     if answer["parked"]:
         given_up = table("given up", "version", "to", "why", title="`nearpoint replication retry` tries again")
         for each in answer["parked"]:

@@ -1,7 +1,8 @@
 """What the copiers of all regions answer: how replication stands, as JSON and for Prometheus, and to retry.
 
-GET /status   every pair of buckets: pending, lag, failures (`pairs`), what was given up (`parked`), who cannot be
-              asked, what stores lack (`lacks`), and the comparison by itself (`reconcile`)
+GET /status   every pair of buckets that a rule connects or that owes something: pending, lag, failures (`pairs`), what
+              was given up (`parked`), who cannot be asked, what stores lack (`lacks`), and the comparison by itself
+              (`reconcile`)
 POST /retry   take up what was given up
 POST /schedule  {"every_s": S or null}: compare the buckets so often by itself, or never
 GET /metrics  Prometheus text
@@ -14,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -26,6 +28,7 @@ from nearpoint.replication.repair import Repairer
 from nearpoint.wire.message import BodyTooLargeError, Headers, Request, Response, read_all
 
 BODY_BYTES_MAX = 4096
+ANSWER_S = 5.0
 ALARM_S = AHEAD_ALARM_US / 1e6
 
 _METRICS = (
@@ -46,6 +49,7 @@ _METRICS = (
     ),
     ("oldest_s", "nearpoint_replication_oldest_pending_seconds", "gauge", "Age of the oldest pending write."),
 )
+_NOTHING = {"pending": 0, "pending_bytes": 0, "failed": 0}
 # Of the last comparison that repairs.
 _SWEEP_METRICS = (
     ("ended_at", "When the last comparison of all buckets ended, in Unix seconds."),
@@ -66,6 +70,8 @@ class Service:
         self._copiers = copiers
         self._peers = peers
         self._repairer = repairer
+        self._places: dict[str, str] = {}
+        self._last: dict[str, Iterable[tuple[str, str]]] = {}  # each region's pairs, as it last said
         self._authorization = f"Bearer {token}".encode()
 
     async def handle(self, request: Request) -> Response:
@@ -88,31 +94,36 @@ class Service:
     async def status(self) -> dict[str, Any]:
         """How replication stands, as one value: what `nearpoint replication status --json` prints."""
         regions = list(self._copiers)
-        answers = await asyncio.gather(*(self._owed(region) for region in regions))
+        answers = dict(zip(regions, await asyncio.gather(*(self._known(region) for region in regions)), strict=True))
+        unreachable = {region: answer for region, answer in answers.items() if isinstance(answer, str)}
+        known = {region: answer for region, answer in answers.items() if not isinstance(answer, str)}
+        rows: dict[tuple[str, str, str], dict[str, Any] | None] = {
+            (region, *pair): None
+            for region in unreachable
+            for pair in self._last.get(region, self._copiers[region].lanes)
+        }
+        for region, each in known.items():
+            self._last[region] = list(each.pairs)
+            rows |= {(region, *pair): owed for pair, owed in each.pairs.items()}
+        where = await self._where({destination for _, _, destination in rows})
         now_us = time.time_ns() // 1000
         pairs: list[dict[str, Any]] = []
-        parked: list[dict[str, Any]] = []
-        unreachable: dict[str, str] = {}
-        lacks: list[dict[str, str]] = []
-        for region, answer in zip(regions, answers, strict=True):
-            lanes = dict(self._copiers[region].lanes)
-            known: dict[str, Any] = {"pairs": [], "parked": []}
-            if isinstance(answer, str):
-                unreachable[region] = answer
-            else:
-                known = answer
-            for owed in known["pairs"]:
-                lane = lanes.pop((owed["bucket"], owed["destination"]), None)
-                pairs.append(_pair(region, owed["bucket"], owed["destination"], lane, owed, now_us))
-            for (bucket, destination), lane in lanes.items():
-                owed = None if region in unreachable else {"pending": 0, "pending_bytes": 0, "failed": 0}
-                pairs.append(_pair(region, bucket, destination, lane, owed, now_us))
-            parked += [{"region": region} | each for each in known["parked"]]
-            for bucket, missing in known.get("lacks", {}).items():
-                lacks += [{"region": region, "bucket": bucket, "lacks": what, "so": so} for what, so in missing.items()]
+        for (region, bucket, destination), owed in rows.items():
+            lane = self._copiers[region].lanes.get((bucket, destination))
+            row = _pair(region, bucket, destination, lane, owed, now_us)
+            if destination in where:
+                row["to"] = where[destination]
+                if row["to"] is None:
+                    row["obstacle"] = f"The destination bucket {destination} does not exist."
+            pairs.append(row)
         pairs.sort(key=lambda pair: (pair["bucket"], pair["destination"]))
-        found = {"pairs": pairs, "parked": parked, "unreachable": unreachable, "lacks": lacks}
-        return found | {"reconcile": self._repairer.status()}
+        return {
+            "pairs": pairs,
+            "parked": [{"region": region} | row for region, each in known.items() for row in each.parked],
+            "unreachable": unreachable,
+            "lacks": [{"region": region} | row for region, each in known.items() for row in each.lacks],
+            "reconcile": self._repairer.status(),
+        }
 
     async def _set_schedule(self, request: Request) -> Response:
         try:
@@ -132,14 +143,63 @@ class Service:
                 found["unreachable"][region] = str(error)
         return found
 
-    async def _owed(self, region: str) -> dict[str, Any] | str:
+    async def _known(self, region: str) -> _Known | str:
+        """What a region's store says, or why it does not."""
+        peer = self._peers[region]
         try:
-            async with asyncio.timeout(5):
-                return await self._peers[region].owed()
+            async with asyncio.timeout(ANSWER_S):
+                owed, rules = await asyncio.gather(peer.owed(), peer.rules())
         except (UnavailableError, RefusedError) as error:
             return str(error)
         except TimeoutError:
             return f"{region} does not answer"
+        led = {(bucket, rule.destination) for bucket, each in rules.items() for rule in each}
+        pairs = dict.fromkeys(led, _NOTHING)
+        for each in owed["pairs"]:
+            pair = each["bucket"], each["destination"]
+            if pair in led or each["pending"] or each["failed"]:
+                pairs[pair] = each
+        lacks = [
+            {"bucket": bucket, "lacks": what, "so": so}
+            for bucket, missing in owed.get("lacks", {}).items()
+            for what, so in missing.items()
+        ]
+        return _Known(pairs=pairs, parked=owed["parked"], lacks=lacks)
+
+    async def _where(self, buckets: Iterable[str]) -> dict[str, str | None]:
+        """The region that each bucket is in, None where all say that they have it not; those left out are not known."""
+
+        async def find(bucket: str) -> tuple[str, str | None] | None:
+            first = self._places.get(bucket)
+            sure = True
+            for region in sorted(self._peers, key=lambda region: region != first):
+                try:
+                    if await self._peers[region].has_bucket(bucket):
+                        self._places[bucket] = region
+                        return bucket, region
+                except UnavailableError:
+                    sure = False
+            self._places.pop(bucket, None)
+            return (bucket, None) if sure else None
+
+        async def in_time(bucket: str) -> tuple[str, str | None] | None:
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    return await find(bucket)
+            except TimeoutError:
+                return None
+
+        found = await asyncio.gather(*(in_time(bucket) for bucket in buckets))
+        return dict(each for each in found if each is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What a store knows of its replication: what is owed by pair of buckets, what was given up, what it cannot do."""
+
+    pairs: dict[tuple[str, str], dict[str, Any]]
+    parked: list[dict[str, Any]]
+    lacks: list[dict[str, str]]
 
 
 def _pair(

@@ -17,10 +17,12 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from nearpoint.replication.peer import Peer
+from nearpoint.regions.rules import Rule
+from nearpoint.replication.peer import Peer, UnavailableError
 from nearpoint.replication.reconcile import PAGE_ROWS, Report, Side, reconcile
 
 SAVE_EVERY_S = 2.0
+ANSWER_S = 10.0
 KEPT_S = 7 * 86_400.0  # an interrupted sweep that is older begins anew: what it has seen is too long ago
 LOCK_FILE = "reconcile.lock"
 CHECK_LOCK_FILE = "reconcile-check.lock"
@@ -101,7 +103,7 @@ async def pairs_of(
     the reason. `absent` are regions that cannot be asked. Raises UnavailableError, RefusedError."""
     sides: dict[str, Side] = {}
     for peer in peers.values():
-        for bucket, rules in (await peer.rules()).items():
+        for bucket, rules in (await _rules_of(peer)).items():
             sides[bucket] = Side(peer=peer, bucket=bucket, rules=rules)
     names = sorted({tuple(sorted((name, rule.destination))) for name, side in sides.items() for rule in side.rules})
     gone: set[str] = set()
@@ -116,6 +118,15 @@ async def pairs_of(
         (one, two, f"The bucket {one if one in gone else two} {why}.") for one, two in names if gone & {one, two}
     ]
     return [(sides[one], sides[two]) for one, two in names if not gone & {one, two}], left_out
+
+
+async def _rules_of(peer: Peer) -> dict[str, tuple[Rule, ...]]:
+    """The first question to each store, and a small one: whoever is silent now is not waited for."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            return await peer.rules()
+    except TimeoutError:
+        raise UnavailableError(f"{peer.region} does not answer") from None
 
 
 async def _whose(peers: Mapping[str, Peer], bucket: str) -> Peer | None:
