@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from nearpoint.edge.invalidation import compile_invalidation
 from nearpoint.edge.ports import Continue, Failed, OriginTarget, Respond
@@ -355,6 +357,21 @@ async def test_an_origin_that_never_answers(stage: Any) -> None:
     await stage.open(stage.distribution(config), fetch=Stuck())
     reply = await stage.get("/a")
     assert (reply.status, "detail=origin-timeout" in reply.note) == (504, True)
+
+
+async def test_an_origin_that_no_connection_comes_to(stage: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = stage.config()
+        config["Origins"][0] |= {"ConnectionAttempts": 1, "ConnectionTimeout": 1}
+        config["Origins"][0]["CustomOriginConfig"] = {
+            "HTTPSPort": silent.getsockname()[1],
+            "OriginProtocolPolicy": "https-only",
+        }
+        await stage.open(stage.distribution(config))
+        with capture_logs() as logs:
+            reply = await stage.get("/a")
+    assert (reply.status, "detail=origin-connect" in reply.note) == (504, True)
+    assert logs[0]["text"] == "connecting took too long"
 
 
 async def test_absolute_form_and_a_bad_target(stage: Any) -> None:

@@ -27,6 +27,7 @@ log = structlog.get_logger("nearpoint.edge")
 
 SHIELD_RETRY_S = 2.0
 TICK_S = 0.1  # how exact time-outs are
+_TEXT_CHARACTERS_MAX = 200  # of what went wrong, for the log
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -217,7 +218,7 @@ class OriginAsker:
     async def _attempts(self, target: OriginTarget, request: Request) -> Response | Trouble:
         """Ask until an answer begins. A failure that the origin may have acted on is not repeated."""
         attempts = target.connection_attempts
-        status, reason = 502, "connect"
+        status, reason, text = 502, "connect", ""
         while attempts > 0:
             attempts -= 1
             complete_at: float | None = None
@@ -230,17 +231,17 @@ class OriginAsker:
                     response.body = BodyInTime(response.body, complete_at)
                 return response
             except UpstreamError as error:
-                reason = error.reason
-                status = 504 if reason == "timeout" else 502
+                reason, text = error.reason, str(error)[:_TEXT_CHARACTERS_MAX]
+                status = 504 if reason == "timeout" or isinstance(error.__cause__, TimeoutError) else 502
                 again = error.retry_safe or (reason == "timeout" and _repeatable(request))
             except MalformedHeadError:
                 return Trouble(status=502, result=ERROR, reason="request-malformed", unreachable=False)
             except TimeoutError:
-                status, reason = 504, "timeout"
+                status, reason, text = 504, "timeout", "no answer in time"
                 again = _repeatable(request)
             if not again:
                 break
-        return Trouble(status=status, result=ERROR, reason=f"origin-{reason}", unreachable=True)
+        return Trouble(status=status, result=ERROR, reason=f"origin-{reason}", unreachable=True, text=text)
 
 
 def _authorized(visit: Visit, headers: Headers) -> bool:

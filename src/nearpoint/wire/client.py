@@ -190,7 +190,7 @@ class Client:
         except BaseException as error:
             self._return(origin, pool, None)
             if isinstance(error, TimeoutError):
-                raise UpstreamError("connect", "connecting took too long", retry_safe=True) from None
+                raise UpstreamError("connect", "connecting took too long", retry_safe=True) from error
             if isinstance(error, OSError | ValueError):  # ValueError: a name that can be no host's
                 raise UpstreamError("connect", f"can't connect: {error}", retry_safe=True) from error
             raise
