@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import Any
 
+import botocore.session
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -405,7 +406,21 @@ def test_managed_policies(name: str, action: str, expected: bool) -> None:
         ("PATCH", True, [], None),
         ("GET", True, ["acl", "tagging"], None),
         ("POST", True, [], None),
+        ("GET", False, ["inventory"], "s3:GetInventoryConfiguration"),
+        ("GET", False, ["session"], None),
+        ("DELETE", True, ["annotation"], None),
     ],
 )
 def test_s3_actions(method: str, has_key: bool, parameters: list[str], action: str | None) -> None:
     assert s3_action(method, has_key=has_key, parameters=parameters) == action
+
+
+def test_no_call_of_a_sub_resource_passes_for_the_plain_one() -> None:
+    model = botocore.session.get_session().get_service_model("s3")
+    for operation in map(model.operation_model, model.operation_names):
+        path, _, query = operation.http["requestUri"].partition("?")
+        named = {part.partition("=")[0] for part in query.split("&")} - {"", "list-type", "select-type", "x-id"}
+        method, has_key = operation.http["method"], "{Key+}" in path
+        if named:
+            action = s3_action(method, has_key=has_key, parameters=named)
+            assert action is None or action != s3_action(method, has_key=has_key, parameters=[]), operation.name

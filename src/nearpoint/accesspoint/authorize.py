@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
 from nearpoint.accesspoint.routes import DENY_ALL, RouteTable, compile_routes
+from nearpoint.awsproto import xml
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.policy.document import MalformedPolicyError, Policy, parse_policy
 from nearpoint.policy.evaluate import Decision, RequestContext, decide, narrowed
 from nearpoint.policy.managed import administrator, managed_policy
+from nearpoint.policy.s3_conditions import document_conditions, request_conditions
 from nearpoint.signing import Claim, Message, SignatureError, Verified, read_claim, region_set_matches, verify
 from nearpoint.state.resources import AccessPoint, Bucket, Role, Snapshot, StoreLimits
 from nearpoint.state.sessions import ROOT_SUFFIX, Identity, find_identity
@@ -249,7 +250,8 @@ def principals_of(identity: Identity, account_id: str) -> tuple[tuple[str, str],
 
 
 def condition_values(request: Request, caller: Caller, table: RouteTable, now: datetime) -> dict[str, Sequence[str]]:
-    """The condition keys of a request (Service Authorization Reference, Amazon S3; IAM global condition keys)."""
+    """The condition keys of a request that do not depend on what it asks for (IAM global condition keys, and S3's of
+    the access point and the signature)."""
     identity, claim = caller.identity, caller.claim
     headers = request.headers
     values: dict[str, Sequence[str]] = {
@@ -267,6 +269,8 @@ def condition_values(request: Request, caller: Caller, table: RouteTable, now: d
         "s3:signatureage": (str(int((now - claim.signed_at).total_seconds() * 1000)),),
         "s3:resourceaccount": (table.account_id,),
     }
+    if request.peer is not None and request.peer.tls.startswith("TLSv"):
+        values["s3:tlsversion"] = (request.peer.tls[4:],)
     if identity.service is not None:
         # A service has no ARN of its own; it says for which resource it asks (IAM, "AWS global condition keys").
         for absent in ("aws:principalarn", "aws:principalaccount", "aws:principaltype"):
@@ -283,15 +287,6 @@ def condition_values(request: Request, caller: Caller, table: RouteTable, now: d
         value = headers.get(name)
         if value is not None:
             values[key] = (value,)
-    for name, value in headers:
-        lowered = name.lower()
-        if lowered.startswith("x-amz-"):
-            values.setdefault(f"s3:{lowered}", (value,))
-    for name, value in parse_qsl(request.query, keep_blank_values=True, max_num_fields=1000):
-        if name in ("prefix", "delimiter", "max-keys"):
-            values[f"s3:{name}"] = (value,)
-        elif name == "versionId":
-            values["s3:versionid"] = (value,)
     return values
 
 
@@ -302,20 +297,30 @@ def _are_plain(policies: Sequence[Policy]) -> bool:
 class Permissions:
     """What one request may do at one access point. Asks the policies only where they can matter."""
 
-    __slots__ = ("_caller", "_conditions", "_is_root", "_now", "_request", "_table", "_view")
+    __slots__ = ("_caller", "_conditions", "_document", "_is_root", "_now", "_request", "_table", "_view")
 
-    def __init__(self, view: View, request: Request, caller: Caller, table: RouteTable, now: datetime) -> None:
+    def __init__(
+        self,
+        view: View,
+        request: Request,
+        caller: Caller,
+        table: RouteTable,
+        now: datetime,
+        document: xml.Node | None = None,
+    ) -> None:
+        """`document` is the request's body, where it is one that policies can speak about."""
         self._view = view
+        self._document = document
         self._request = request
         self._caller = caller
         self._is_root = caller.is_root
         self._table = table
         self._now = now
-        self._conditions: Mapping[str, Sequence[str]] | None = None
+        self._conditions: dict[str, Mapping[str, Sequence[str]]] = {}
 
     def at(self, table: RouteTable) -> Permissions:
         """What the same request may do at another access point (the source of a copy)."""
-        return Permissions(self._view, self._request, self._caller, table, self._now)
+        return Permissions(self._view, self._request, self._caller, table, self._now, self._document)
 
     @property
     def matter(self) -> bool:
@@ -365,9 +370,15 @@ class Permissions:
     def _context(self, action: str, resource: str, *, plain: bool) -> RequestContext:
         if plain:
             return RequestContext(action=action, resource=resource)
-        if self._conditions is None:
-            self._conditions = condition_values(self._request, self._caller, self._table, self._now)
-        return RequestContext(action=action, resource=resource, conditions=self._conditions)
+        conditions = self._conditions.get(action)
+        if conditions is None:
+            request, now = self._request, self._now
+            conditions = self._conditions[action] = {
+                **condition_values(request, self._caller, self._table, now),
+                **request_conditions(action, request.headers.by_name(), request.query, now),
+                **document_conditions(self._document, now),
+            }
+        return RequestContext(action=action, resource=resource, conditions=conditions)
 
     def _denied(self, action: str, resource: str, decision: Decision) -> AwsError:
         # The sentence that S3 gives a caller of the bucket's own account.

@@ -13,6 +13,7 @@ from nearpoint.accesspoint.documents import COMPLETION, root_of
 from nearpoint.accesspoint.uploads import region_of_query
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.policy.s3_actions import s3_action
+from nearpoint.policy.s3_conditions import refuse_repeated
 from nearpoint.wire.message import Headers
 
 KEY_BYTES_MAX = 1024  # S3 User Guide, "Object key naming guidelines"
@@ -92,7 +93,8 @@ def decode_key(path: str) -> str | None:
 def read_call(method: str, path: str, query: str, headers: Headers, regions: Collection[str]) -> Call:
     """The call that a request makes. `path` is the percent-encoded key; `regions` are the access point's.
 
-    Raises AwsError: InvalidURI, KeyTooLongError, MethodNotAllowed for what an access point does not do, NoSuchUpload.
+    Raises AwsError: InvalidArgument for a parameter that is there twice, InvalidURI, KeyTooLongError, MethodNotAllowed
+    for what an access point does not do, NoSuchUpload.
     """
     key = decode_key(path)
     if not query and key is not None and method in _READS:
@@ -103,9 +105,10 @@ def read_call(method: str, path: str, query: str, headers: Headers, regions: Col
             is_download=method == "GET",
             may_be_elsewhere=True,
         )
-    parameters = (
-        {unquote(part.partition("=")[0], encoding="latin-1") for part in query.split("&")} if query else frozenset()
-    )
+    names = [unquote(part.partition("=")[0], encoding="latin-1") for part in query.split("&") if part]
+    parameters = frozenset(names)
+    if len(parameters) != len(names):
+        refuse_repeated(names)
     action = s3_action(method, has_key=key is not None, parameters=parameters)
     if action is None or (key is None and action not in _BUCKET_ACTIONS):
         raise AwsError("MethodNotAllowed", extra={"Method": method})

@@ -6,7 +6,6 @@ What the other settings ask for holds here by itself: nobody is served without c
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import parse_qsl
 
 from nearpoint.awsproto import xml
 from nearpoint.awsproto.errors import AwsError
@@ -17,14 +16,8 @@ _GROUPS = ("acs.amazonaws.com/groups/global/allusers", "acs.amazonaws.com/groups
 
 
 def refuse_public_acl(request: Request, blocks: Callable[[str], bool]) -> None:
-    """Raises AccessDenied for a canned ACL or a grant to everybody, where `blocks("BlockPublicAcls")`.
-
-    A presigned URL may carry them as parameters (S3 API Reference, "Authenticating requests: query parameters").
-    """
-    given = list(request.headers)
-    if "x-amz-" in request.query.lower():
-        given += parse_qsl(request.query, max_num_fields=1000)
-    for name, value in given:
+    """Raises AccessDenied for a canned ACL or a grant to everybody, where `blocks("BlockPublicAcls")`."""
+    for name, value in request.headers:
         lowered = name.lower()
         if (
             (lowered == "x-amz-acl" and value.strip().lower() in _PUBLIC)

@@ -38,8 +38,10 @@ from nearpoint.accesspoint.newest import CONSISTENCY_HEADER, Behind, Newest, Not
 from nearpoint.accesspoint.prober import Prober
 from nearpoint.accesspoint.public_access import refuse_public_acl, refuse_public_grants
 from nearpoint.accesspoint.routes import Address, Route, RouteTable, address_of
+from nearpoint.awsproto import xml
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.awsproto.service import load_service
+from nearpoint.regions.hoisted import unhoisted
 from nearpoint.regions.payload import Payload, payload_of
 from nearpoint.regions.replay import SpoolSpace
 from nearpoint.regions.store import Store
@@ -150,10 +152,16 @@ class AccessPointNode:
         else:
             caller = authenticate(request, view.identity, now)
             if has_query:
-                known = self._known.remember(request, caller, view.snapshot)
+                signed, request = request, unhoisted(request)
+                if request is signed:
+                    known = self._known.remember(request, caller, view.snapshot)
         table, call = self._asked(request, view, caller, known)
         payload = payload_of(request.body, request.headers, caller.verified)
-        permissions = Permissions(view, request, caller, table, now)
+        document: xml.Node | None = None
+        if call.document is not None:
+            await payload.keep(bytes_max(call.document))
+            document = read_document(payload.data, call.document, has_length=payload.length is not None)
+        permissions = Permissions(view, request, caller, table, now, document)
         if not call.is_bulk_delete:
             permissions.check_access_point(call.access)
         routes = self._routes(table, call, request)
@@ -173,11 +181,9 @@ class AccessPointNode:
         if not call.is_read:
             bucket = routes[0].bucket
             refuse_public_acl(request, lambda setting: view.blocks(bucket, table, setting))
+            refuse_public_grants(document, lambda setting: view.blocks(bucket, table, setting))
             if not payload.kept:
-                await payload.keep(KEEP_BYTES_MAX if call.document is None else bytes_max(call.document))
-            if call.document is not None:
-                document = read_document(payload.data, call.document, has_length=payload.length is not None)
-                refuse_public_grants(document, lambda setting: view.blocks(bucket, table, setting))
+                await payload.keep(KEEP_BYTES_MAX)
         copy = None if call.copy_source is None else self._copy_plan(view, permissions, call, table)
         if copy is not None and copy.source.alias is not None and table.read_fallback and self._behind.any():
             copy = await self._newest_source(copy, routes[0].region)

@@ -22,6 +22,8 @@ from nearpoint.awsapi.call import Call, Context, ServiceModule
 from nearpoint.awsapi.endpoint import Endpoint, find_endpoint
 from nearpoint.awsapi.s3 import S3, S3Call, region_of_endpoint
 from nearpoint.awsproto import AwsError, Service, load_service, xml
+from nearpoint.policy.s3_conditions import refuse_repeated
+from nearpoint.regions.hoisted import unhoisted
 from nearpoint.signing import Claim, SignatureError, read_claim
 from nearpoint.state.resources import Bucket
 from nearpoint.state.sessions import Identity
@@ -143,9 +145,11 @@ class Front:
             protocol=service.protocol,
             payload_hash=None,
         )
+        request = unhoisted(request)
         operation, labels, query = service.route(
             request.method, request.target, request.headers, bucket=endpoint.bucket
         )
+        refuse_repeated(name for name, values in query.items() for _ in values)
         if lambda_code.is_code_bucket(endpoint.bucket) and operation.name == "GetObject":
             return await lambda_code.answer(self._ctx, request, identity, labels.get("Key"), region or "us-east-1")
         return await self._s3.handle(

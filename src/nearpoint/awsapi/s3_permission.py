@@ -7,6 +7,7 @@ Actions and resources from the Service Authorization Reference, "Actions, resour
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -15,10 +16,9 @@ from nearpoint.awsproto import AwsError
 from nearpoint.policy.document import Policy
 from nearpoint.policy.evaluate import RequestContext, evaluate
 from nearpoint.policy.s3_actions import s3_action
+from nearpoint.policy.s3_conditions import request_conditions
 from nearpoint.state.sessions import Identity
 from nearpoint.wire.message import Request
-
-_CONDITION_PARAMETERS = ("prefix", "delimiter", "max-keys", "versionId")
 
 
 class S3Permission:
@@ -44,16 +44,18 @@ class S3Permission:
         self._request = request
         self._query = query
         self._conditions: dict[str, Sequence[str]] = conditions_of(request, identity, now_s, region)
-        for name in _CONDITION_PARAMETERS:
-            if name in query:
-                self._conditions[f"s3:{name.lower()}"] = query[name][:1]
+        self._now = datetime.fromtimestamp(now_s, UTC)
 
     def demand(self, action: str, resource: str) -> None:
         """Raises AwsError(AccessDenied) unless the policies allow it."""
         policy = self._policy_of(resource.removeprefix("arn:aws:s3:::").partition("/")[0])
         policies = self._policies if policy is None else [*self._policies, policy]
+        headers = self._request.headers.by_name()
         request = RequestContext(
-            action=action, resource=resource, principals=self._principals, conditions=self._conditions
+            action=action,
+            resource=resource,
+            principals=self._principals,
+            conditions={**self._conditions, **request_conditions(action, headers, self._request.query, self._now)},
         )
         if not evaluate(policies, request).allowed:
             raise denied(self._identity, action, resource, protocol="rest-xml")

@@ -84,6 +84,8 @@ _OPERATORS: dict[str, _Operator] = {
     "arnnotlike": (lambda v, p: arn_matches(p, v), str, True, True),
     "null": (lambda v, p: False, str, False, False),
 }
+# To take a key for absent that has a value would let through what a policy denies.
+_NOT_KNOWN = "s3:existingobjecttag/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +118,8 @@ def parse_condition(operator: str, key: str, values: tuple[str, ...]) -> Conditi
     found = _OPERATORS.get(name)
     if found is None:
         raise ValueError(f"Invalid Condition type : {operator[:100]}")
+    if key.lower().startswith(_NOT_KNOWN):
+        raise ValueError(f"{key[:100]} cannot be decided here: the tags that an object has are its store's to know")
     if name in ("null", "bool") and any(value.lower() not in ("true", "false") for value in values):
         raise ValueError(f"{operator[:100]} needs true or false")
     for value in values:

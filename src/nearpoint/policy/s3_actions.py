@@ -17,6 +17,7 @@ _ACTIONS: dict[tuple[str, bool, str], str] = {
     ("GET", True, "acl"): "GetObjectAcl",
     ("PUT", True, "acl"): "PutObjectAcl",
     ("GET", True, "attributes"): "GetObjectAttributes",
+    ("GET", True, "torrent"): "GetObjectTorrent",
     ("GET", True, "tagging"): "GetObjectTagging",
     ("PUT", True, "tagging"): "PutObjectTagging",
     ("DELETE", True, "tagging"): "DeleteObjectTagging",
@@ -52,6 +53,12 @@ _ACTIONS: dict[tuple[str, bool, str], str] = {
     ("GET", False, "ownershipControls"): "GetBucketOwnershipControls",
     ("GET", False, "publicAccessBlock"): "GetBucketPublicAccessBlock",
     ("GET", False, "policyStatus"): "GetBucketPolicyStatus",
+    ("GET", False, "accelerate"): "GetAccelerateConfiguration",
+    ("GET", False, "analytics"): "GetAnalyticsConfiguration",
+    ("GET", False, "intelligent-tiering"): "GetIntelligentTieringConfiguration",
+    ("GET", False, "inventory"): "GetInventoryConfiguration",
+    ("GET", False, "metrics"): "GetMetricsConfiguration",
+    ("GET", False, "requestPayment"): "GetBucketRequestPayment",
     ("PUT", False, ""): "CreateBucket",
     ("DELETE", False, ""): "DeleteBucket",
     ("PUT", False, "acl"): "PutBucketAcl",
@@ -77,8 +84,32 @@ _ACTIONS: dict[tuple[str, bool, str], str] = {
     ("DELETE", False, "ownershipControls"): "PutBucketOwnershipControls",
     ("PUT", False, "publicAccessBlock"): "PutBucketPublicAccessBlock",
     ("DELETE", False, "publicAccessBlock"): "PutBucketPublicAccessBlock",
+    ("PUT", False, "accelerate"): "PutAccelerateConfiguration",
+    ("PUT", False, "analytics"): "PutAnalyticsConfiguration",
+    ("DELETE", False, "analytics"): "PutAnalyticsConfiguration",
+    ("PUT", False, "intelligent-tiering"): "PutIntelligentTieringConfiguration",
+    ("DELETE", False, "intelligent-tiering"): "PutIntelligentTieringConfiguration",
+    ("PUT", False, "inventory"): "PutInventoryConfiguration",
+    ("DELETE", False, "inventory"): "PutInventoryConfiguration",
+    ("PUT", False, "metrics"): "PutMetricsConfiguration",
+    ("DELETE", False, "metrics"): "PutMetricsConfiguration",
+    ("PUT", False, "requestPayment"): "PutBucketRequestPayment",
 }
-_SUBRESOURCES = frozenset(subresource for _, _, subresource in _ACTIONS if subresource)
+# Sub-resources that S3 has and that are served nowhere here: they must not pass for the plain call.
+_OTHERS = frozenset(
+    {
+        "abac",
+        "annotation",
+        "metadataAnnotationTable",
+        "metadataConfiguration",
+        "metadataInventoryTable",
+        "metadataJournalTable",
+        "metadataTable",
+        "renameObject",
+        "session",
+    }
+)
+_SUBRESOURCES = _OTHERS | {subresource for _, _, subresource in _ACTIONS if subresource}
 # With `versionId`, these act on one version.
 _OF_A_VERSION = {
     "GetObject": "GetObjectVersion",
@@ -93,7 +124,7 @@ _OF_A_VERSION = {
 
 
 def s3_action(method: str, *, has_key: bool, parameters: Collection[str]) -> str | None:
-    """The action (`s3:GetObject`) of a request with these query parameter names, or None for a call S3 has not.
+    """The action (`s3:GetObject`) of a request with these query parameter names, or None for a call that is not known.
 
     `parameters` are decoded names. A request that names two sub-resources is none of S3's.
     """

@@ -35,7 +35,9 @@ _BODY_HEADERS = frozenset(
 )
 _LEFT_BEHIND = HOP_BY_HOP | _SIGNATURE_HEADERS | _BODY_HEADERS | {"host"}
 _OWN = "x-nearpoint-"  # said between a client and this endpoint
-_SIGNATURE_PARAMETERS = frozenset(
+# Connection may name what is meant for the next hop only, never what S3 reads: policies have looked at it.
+_OF_S3 = ("x-amz-", "if-", "content-", "cache-control", "expires", "range")
+SIGNATURE_PARAMETERS = frozenset(
     {
         "x-amz-algorithm",
         "x-amz-content-sha256",
@@ -59,7 +61,7 @@ def outgoing_query(query: str) -> str:
     kept = [
         part
         for part in query.split("&")
-        if unquote(part.partition("=")[0], encoding="latin-1").lower() not in _SIGNATURE_PARAMETERS
+        if unquote(part.partition("=")[0], encoding="latin-1").lower() not in SIGNATURE_PARAMETERS
     ]
     return "&".join(kept)
 
@@ -77,7 +79,7 @@ def outgoing_headers(headers: Headers, payload: Payload) -> Headers:
             kept.append(item)
     if connection:
         named = {name.strip().lower() for name in connection.split(",")}
-        kept = [item for item in kept if item[0].lower() not in named]
+        kept = [item for item in kept if item[0].lower() not in named or item[0].lower().startswith(_OF_S3)]
     kept.extend(payload.headers)
     if not payload.kept and (payload.length is None or payload.length > EXPECT_ABOVE_BYTES):
         kept.append(("Expect", "100-continue"))

@@ -233,7 +233,7 @@ class Payload:
             self._source.integrity = integrity
         elif self.data is not None:
             integrity.update(self.data)
-            integrity.check({})
+            integrity.check(self._source.trailers if self._source is not None else {})
 
     def record(self, space: SpoolSpace) -> None:
         """Keep what is read from now on, as long as it fits, so that it can be sent again."""

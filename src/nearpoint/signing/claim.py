@@ -41,9 +41,9 @@ _REMEMBERED_CHARACTERS = 256
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _REQUIRED = ("X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-Date", "X-Amz-SignedHeaders")
-_AT_MOST_ONCE = frozenset(
-    {"authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token", "x-amz-region-set"}
-)
+_AMZ = "x-amz-"
+# Fields of Amazon's that are lists, or whatever users make of them. All others have one value.
+_MAY_REPEAT = ("x-amz-meta-", "x-amz-object-attributes", "x-amz-optional-object-attributes")
 _OF_QUERY_FORM = frozenset({"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"})
 _HEX = frozenset("0123456789abcdef")
 # What x-amz-content-sha256 says where it is not the digest of a body.
@@ -86,7 +86,9 @@ def _by_name(message: Message) -> Mapping[str, Sequence[str]]:
     headers = message.by_name
     if len(headers) != len(message.headers):
         for name, values in headers.items():
-            if len(values) > 1 and name in _AT_MOST_ONCE:
+            if len(values) > 1 and (
+                name == "authorization" or (name.startswith(_AMZ) and not name.startswith(_MAY_REPEAT))
+            ):
                 raise _invalid_argument(f"The {name} header may be given only once.", name)
     return headers
 
