@@ -7,7 +7,6 @@ viewer-response. When to run which is the edge's to decide.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from http import HTTPStatus
 from typing import Any, Protocol
 
 from nearpoint.functions.event import BodyPart, EventConfig, bytes_max, request_event, response_event
@@ -17,6 +16,7 @@ from nearpoint.functions.outcome import Continue, Failed, Outcome, RejectedError
 from nearpoint.functions.pool import CredentialsLike, Invocation
 from nearpoint.functions.result import apply_request_result, apply_response_result
 from nearpoint.state.resources import Function
+from nearpoint.wire.framing import reason_phrase
 from nearpoint.wire.message import Body, BytesBody, Request, Response, StreamBody
 
 # "Quotas on Lambda@Edge": the longest that a function of a trigger may run.
@@ -105,7 +105,7 @@ class Runner:
         origin: Origin | None = None,
     ) -> Outcome:
         event = response_event(
-            event_type, config, request, response, origin=origin, status_description=_phrase(response.status)
+            event_type, config, request, response, origin=origin, status_description=reason_phrase(response.status)
         )
         ran = await self._call(event_type, function, config, event)
         if isinstance(ran, Failed):
@@ -157,10 +157,3 @@ async def take_start(body: Body, bytes_max: int) -> tuple[BodyPart, Body]:
 
     part = BodyPart(data=b"".join(taken)[:bytes_max], truncated=True)
     return part, StreamBody(again(), body.length, body.close)
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
