@@ -66,13 +66,17 @@ async def test_a_region_that_returns_is_compared_by_itself(pair: Any, tmp_path: 
     last = repairer.status()["last"]
     assert (last["cause"], last["repaired"]) == (f"back after an outage: {EU}", 1)
     assert (await eu.ask("HEAD", "bbb", "k")).status == 200
-    # While a region is away the others are compared, by the clock or by what is left of an earlier sweep.
+    # While a region is away, what is left of an earlier sweep waits for it; by the clock the others are compared.
     eu.fault = away
+    await asyncio.sleep(0.1)
     kept = Memory(tmp_path / "sweeps", repair=True)
     progress = kept.load()
     assert progress is not None
     progress.ended_at = None
     kept.save(progress, time.time())
+    await asyncio.sleep(0.2)
+    assert kept.unfinished(time.time()) is not None
+    repairer._settings.next_at = 1.0
 
     async def without() -> bool:
         return bool((repairer.status()["last"] or {}).get("left_out"))

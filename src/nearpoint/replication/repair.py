@@ -115,7 +115,7 @@ class Repairer:
         """Why to sweep now, if there is a reason."""
         caught_up = await self._look()
         unfinished = self._memory.unfinished(time.time())
-        if unfinished is not None:
+        if unfinished is not None and not self._absences.away:  # it may have stopped because of whoever is away
             return unfinished.cause
         back = self._absences.due(time.monotonic(), caught_up=caught_up)
         if back:
