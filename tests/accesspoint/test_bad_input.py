@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from nearpoint.signing import Credentials, Message, presign_v4a, sign_v4a
-from nearpoint.wire.message import Headers, Request, StreamBody
+from nearpoint.wire.exchange import RequestBodyError
+from nearpoint.wire.message import BodyTooLargeError, Headers, Request, StreamBody, read_all
 
 ALIAS = "mfzwi23gnjvgw.mrap"
 HOST = f"{ALIAS}.accesspoint.s3-global.amazonaws.com"
@@ -256,6 +257,33 @@ async def test_a_body_shorter_than_declared_stores_nothing(world: Any, size: int
     await asyncio.sleep(0.1)
     assert "/near-bucket/key" not in world.stores["near"].objects
     assert "/far-bucket/key" not in world.stores["far"].objects
+
+
+@pytest.mark.parametrize("size", [7, 200_000])
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (RequestBodyError(408, "the body stopped arriving"), 400, "RequestTimeout"),
+        (RequestBodyError(400, "malformed body"), 400, "BadRequest"),
+        (BodyTooLargeError("more"), 400, "EntityTooLarge"),
+        (RuntimeError("a fault of ours"), 500, "InternalError"),
+    ],
+)
+async def test_a_body_that_fails_on_the_way_is_answered_as_s3_does(
+    world: Any, size: int, error: Exception, status: int, code: str
+) -> None:
+    async def broken() -> Any:
+        yield b"x" * (size - 1)
+        raise error
+
+    fields, _ = _signed(body=b"x" * size)
+    body = StreamBody(broken(), size)
+    response = await world.node.handle(Request("PUT", "/key", Headers(fields), body))
+    answer = await read_all(response.body, 65_536)
+    assert (response.status, f"<Code>{code}</Code>".encode() in answer) == (status, True), answer
+    assert b"a fault of ours" not in answer
+    assert response.headers.get("x-amz-request-id")
+    assert not any("/key" in path for store in world.stores.values() for path in store.objects)
 
 
 async def test_what_follows_a_body_is_another_request(world: Any) -> None:

@@ -43,10 +43,12 @@ from nearpoint.awsproto.errors import AwsError
 from nearpoint.awsproto.service import load_service
 from nearpoint.regions.hoisted import unhoisted
 from nearpoint.regions.payload import Payload, payload_of
+from nearpoint.regions.refusals import refusal_of_body
 from nearpoint.regions.replay import SpoolSpace
 from nearpoint.regions.store import Store
 from nearpoint.state.resources import Snapshot
-from nearpoint.wire.message import Headers, Request, Response, read_all
+from nearpoint.wire.exchange import RequestBodyError
+from nearpoint.wire.message import BodyTooLargeError, Headers, Request, Response, read_all
 
 log = structlog.get_logger("nearpoint.accesspoint")
 
@@ -126,11 +128,8 @@ class AccessPointNode:
         asked_at_s = self._asked_at_s = self._clock_s()
         try:
             response = await self._answer(request)
-        except AwsError as error:
-            request_id = self._new_request_id()
-            if error.status >= 500:
-                log.warning("request failed", request_id=request_id, code=error.code, location=self.location)
-            response = self._s3.error(error, request_id)
+        except Exception as error:
+            response = self._refused(error)
         if "x-amz-request-id" not in response.headers:
             response.headers.add("x-amz-request-id", self._new_request_id())
         if REGION_HEADER not in response.headers:
@@ -138,6 +137,17 @@ class AccessPointNode:
             took_ms = (self._clock_s() - asked_at_s) * 1000
             response.headers.add("Server-Timing", f'accesspoint;dur={took_ms:.1f};desc="{self.location}"')
         return response
+
+    def _refused(self, error: Exception) -> Response:
+        request_id = self._new_request_id()
+        if isinstance(error, (RequestBodyError, BodyTooLargeError)):
+            error = refusal_of_body(error)
+        elif not isinstance(error, AwsError):
+            log.error("request failed", request_id=request_id, location=self.location, exc_info=error)
+            error = AwsError("InternalError")
+        elif error.status >= 500:
+            log.warning("request failed", request_id=request_id, code=error.code, location=self.location)
+        return self._s3.error(error, request_id)
 
     def _is_idle(self) -> bool:
         return self._clock_s() - self._asked_at_s > IDLE_AFTER_S

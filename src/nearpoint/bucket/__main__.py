@@ -20,6 +20,7 @@ from nearpoint.bucket.fast import FastReads
 from nearpoint.bucket.schema import StoreUnusableError
 from nearpoint.bucket.server import StoreServer, utc_now
 from nearpoint.bucket.store import Store
+from nearpoint.regions.refusals import error_page
 from nearpoint.signing import Credentials
 from nearpoint.telemetry.child import Child, run_child
 from nearpoint.wire.server import Server
@@ -43,7 +44,11 @@ async def main(child: Child) -> None:
     instant = FastReads(
         store, authenticate=answers.authenticate, new_request_id=answers.new_request_id, date=lambda: server.date
     )
-    server = Server(answers.handle, instant=instant)
+    server = Server(
+        answers.handle,
+        instant=instant,
+        error=lambda status, reason: error_page(status, reason, answers.new_request_id()),
+    )
     await server.start(sock)
     _settle_memory()
     child.ready()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import secrets
 import time
 from collections.abc import Awaitable
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from nearpoint.gateway.server import GatewayServer
 from nearpoint.gateway.taking import Taking
 from nearpoint.gateway.writes import Writes
 from nearpoint.regions.catalog import StoreSpec
+from nearpoint.regions.refusals import error_page
 from nearpoint.regions.store import Store
 from nearpoint.signing import Credentials
 from nearpoint.state import nats
@@ -111,7 +113,9 @@ async def main(child: Child) -> None:
     client = Client()
     gateway = Gateway(config["region"], config["store"], nats_client, client)
     await gateway.start()
-    server = Server(gateway.handle)
+    server = Server(
+        gateway.handle, error=lambda status, reason: error_page(status, reason, secrets.token_hex(8).upper())
+    )
     await server.start(child.listener("http"))
     gc.collect()
     gc.freeze()

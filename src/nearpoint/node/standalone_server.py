@@ -19,13 +19,13 @@ import msgspec
 import orjson
 import structlog
 
-from nearpoint.awsproto import AwsError, load_service
 from nearpoint.node.board import Board
 from nearpoint.node.request_log import RequestLog
 from nearpoint.node.standalone import Standalone, check_policies
 from nearpoint.node.store_limits import limits_of
 from nearpoint.regions.capabilities import Capabilities, probe
 from nearpoint.regions.profiles import Profiles
+from nearpoint.regions.refusals import error_page
 from nearpoint.regions.settings import Settings, SettingsError, load, renewed
 from nearpoint.regions.settings_file import Mistake
 from nearpoint.regions.store import Store
@@ -41,16 +41,6 @@ TELL_S = 0.25  # how often a worker writes to the board
 RENEW_S = 300.0  # how often profiles are asked for their credentials; botocore renews ten minutes before they expire
 PROBES_AT_ONCE = 4
 PROBE_AGAIN_S = 30.0  # for stores of which something is not known yet
-
-# What the server refuses by itself, in S3's words and with S3's status. The rest is a BadRequest of its own.
-_CODES = {
-    408: "RequestTimeout",
-    413: "EntityTooLarge",
-    431: "RequestHeaderSectionTooLarge",
-    500: "InternalError",
-    501: "NotImplemented",
-    503: "SlowDown",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +190,7 @@ class _Worker:
         handler = self._standalone.handle if self._request_log is None else self._request_log.handle
         servers = []
         for tls, socks in ((None, self._sockets.http), (self._tls, self._sockets.https)):
-            server = Server(handler, limits=limits, tls=tls, error=error_page)
+            server = Server(handler, limits=limits, tls=tls, error=_refused)
             for sock in socks:
                 await server.start(sock)
             servers.append(server)
@@ -313,8 +303,5 @@ def _json(status: int, value: Any) -> Response:
     return Response(status, Headers([("Content-Type", "application/json")]), orjson.dumps(value) + b"\n")
 
 
-def error_page(status: int, reason: str) -> Response:
-    """What the server refuses by itself, as S3 would say it."""
-    code = _CODES.get(status)
-    error = AwsError("BadRequest", reason, status=status) if code is None else AwsError(code, reason)
-    return load_service("s3").error(error, secrets.token_hex(8).upper())
+def _refused(status: int, reason: str) -> Response:
+    return error_page(status, reason, secrets.token_hex(8).upper())
