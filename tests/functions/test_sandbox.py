@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nearpoint.functions import worker
 from nearpoint.signing import Credentials
 
 ECHO = "def handler(event, context):\n    return event\n"
@@ -117,6 +118,46 @@ def handler(event, context):
     for event in ("exit", "fine", "loop", "fine", "raise", "fine", "fork", "fine"):
         ran = await bench.call(function, event, deadline_s=0.5)
         assert (ran.value == "fine") == (event in ("fine", "fork")), (event, ran)
+
+
+async def test_a_forked_process_does_not_answer(bench):
+    function = bench.function(
+        """
+import os, time
+def handler(event, context):
+    if event == "fork":
+        if os.fork() == 0:
+            time.sleep(0.2)  # comes back from here while the next call runs
+    else:
+        time.sleep(0.6)
+    return event
+"""
+    )
+    assert (await bench.call(function, "fork")).value == "fork"
+    assert (await bench.call(function, "next")).value == "next"
+
+
+async def test_processes_that_multiply_are_stopped(bench, monkeypatch):
+    monkeypatch.setattr(worker, "PROCESSES_MAX", 20)
+    function = bench.function(
+        """
+import os, time
+def handler(event, context):
+    if event:
+        print(os.getpid(), flush=True)
+        for _ in range(40):
+            if os.fork() == 0:
+                time.sleep(60)
+        time.sleep(60)
+    return "fine"
+"""
+    )
+    ran = await bench.call(function, 1, request_id="many", deadline_s=60)
+    assert (ran.kind, ran.text) == ("crashed", "the function had more than 20 processes")
+    leader = int(await bench.until_printed("many"))
+    while worker.processes_of(leader):
+        await asyncio.sleep(0.01)
+    assert (await bench.call(function, 0)).value == "fine"
 
 
 async def test_memory_that_grows_is_stopped(bench):

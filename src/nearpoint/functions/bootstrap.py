@@ -233,7 +233,8 @@ def flush() -> None:
 def serve(channel: socket.socket, handler: Any, fixed: dict[str, Any], log: CallLogHandler) -> NoReturn:
     """Answers calls until the other end closes."""
     # Kept from the handler, which may replace what is in the modules.
-    flush_, call_, exit_, length = flush, call, os._exit, LENGTH
+    flush_, call_, exit_, pid_, length = flush, call, os._exit, os.getpid, LENGTH
+    worker_pid = pid_()
     goes_on = True
     while goes_on:
         request = read_call(channel)
@@ -241,6 +242,8 @@ def serve(channel: socket.socket, handler: Any, fixed: dict[str, Any], log: Call
             exit_(0)
         answer, goes_on = call_(handler, json.loads(request), fixed, log)
         flush_()
+        if pid_() != worker_pid:
+            exit_(0)  # a process that the handler forked and that came back here: the answer is not its to give
         channel.sendall(length.pack(len(answer)) + answer)
     exit_(0)
 

@@ -27,6 +27,7 @@ _ANSWERS: tuple[Kind, ...] = ("raised", "memory", "crashed", "too-large", "malfo
 # How often a call in progress is looked at. A worker may overshoot its memory between two looks, up to RLIMIT_DATA.
 WATCH_S = 0.02
 EXIT_STATUS_WAIT_S = 0.25
+PROCESSES_MAX = 1_024  # Lambda quotas: execution processes and threads
 _LENGTH = struct.Struct(">I")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -92,6 +93,16 @@ def describe_status(status: int | None) -> str:
     return f"exit status {status}"
 
 
+def processes_of(session: int) -> int:
+    """How many processes a session has."""
+    found = 0
+    for name in os.listdir("/proc"):  # noqa: PTH208 - a hot path
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                found += os.getsid(int(name)) == session
+    return found
+
+
 class Worker(asyncio.Protocol):
     """One forked process that answers one call at a time.
 
@@ -117,6 +128,7 @@ class Worker(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0
         self._peak_bytes = 0
+        self._forks = False  # it has been seen with a process of its own
 
     def call(self, payload: bytes, deadline_s: float, on_line: Callable[[str], None]) -> asyncio.Future[Reply]:
         """Send one call; the future never raises. A call that breaks a limit ends the process."""
@@ -244,7 +256,18 @@ class Worker(asyncio.Protocol):
         if resident > limit:
             self._kill_for("memory", f"memory limit exceeded: {resident >> 20} MB used, {limit >> 20} MB allowed")
             return
+        self._forks = self._forks or self._has_children()
+        if self._forks and processes_of(self.pid) > PROCESSES_MAX:
+            self._kill_for("crashed", f"the function had more than {PROCESSES_MAX} processes")
+            return
         self._timer = self._loop.call_later(min(WATCH_S, self._deadline - now), self._watch)
+
+    def _has_children(self) -> bool:
+        try:
+            with open(f"/proc/{self.pid}/task/{self.pid}/children", "rb") as children:  # noqa: PTH123 - a hot path
+                return children.read(1) != b""
+        except OSError:
+            return True  # gone, or a kernel that does not tell
 
     def _resident_bytes(self) -> int:
         try:

@@ -233,6 +233,9 @@ class Zygote:
 
     def _exited(self) -> None:
         self.alive = False
+        # What it has started, as the only worker or while it was imported; not yet reaped, its number is nobody else's.
+        with contextlib.suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         status = self._process.wait()
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
