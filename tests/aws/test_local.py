@@ -199,7 +199,11 @@ def test_asked_for_wrongly(world: World, application: Path, tmp_path: Path) -> N
         (("deploy", app, *REGIONS, *wrong, "--account", "123456789012"), 2, "--account is for --target aws"),
         (("deploy", app, *REGIONS, *wrong, "--target", "azure"), 2, "--target is one of"),
         (("deploy", app, *REGIONS, *wrong, "--profile", "me"), 2, "--profile is for --target aws"),
-        (("deploy", "nowhere.yaml", *REGIONS), 1, "cannot be read"),
+        (("deploy", "nowhere.yaml", *REGIONS), 2, "cannot be read"),
+        (("deploy", app, "--regions", "us-east-1,mars-north-1", *wrong), 2, "can't have a bucket in mars-north-1"),
+        (("deploy", app, "--regions", "us-east-1", *wrong), 2, "--regions names 1"),
+        (("deploy", app, "--regions", "us-east-1,us-east-1", *wrong), 2, "stands twice"),
+        (("deploy", app, *REGIONS, *wrong, "--parameter", "Nope=1"), 2, "declares no parameter Nope"),
         (("import", "--distribution", "E0", "-o", str(tmp_path / "t.yaml")), 1, "There is no distribution E0"),
     ):
         assert words in world.run(*arguments, code=code).stderr

@@ -15,7 +15,6 @@ import typer.main
 from typer.testing import CliRunner
 
 from nearpoint.cli.console import CommandError, Exit
-from nearpoint.cli.logs import _tail
 from nearpoint.cli.main import app
 from nearpoint.cli.replication import seconds_of
 from nearpoint.cli.shell import environment, find_location
@@ -65,6 +64,7 @@ def test_usage_errors_have_their_exit_code(tmp_path: Path) -> None:
         ("up", "--data", tmp_path / "w", "--port", "0"),
         ("shell", "Atlantis", "--data", tmp_path / "w"),
         ("edge", "--listen", "nowhere", "--origin", "http://127.0.0.1:1"),
+        ("package", tmp_path / "nowhere"),
     ):
         ran = nearpoint(*arguments)
         assert (ran.returncode, ran.stdout) == (Exit.USAGE, ""), arguments
@@ -82,7 +82,7 @@ def test_no_world_is_running(tmp_path: Path) -> None:
     ran = nearpoint("down", "--json", "--data", tmp_path / "none")
     assert (ran.returncode, json.loads(ran.stdout)["stopped"]) == (Exit.DONE, False)
     ran = nearpoint("logs", "--data", tmp_path / "none")
-    assert (ran.returncode, ran.stdout) == (Exit.FAILED, "")
+    assert (ran.returncode, ran.stdout) == (Exit.UNREACHABLE, "")
 
 
 def test_the_data_folder_is_unusable(tmp_path: Path) -> None:
@@ -196,11 +196,3 @@ def test_exceptions_from_the_proxy_never_lead_past_the_world(tmp_path: Path, giv
     assert made["PATH"].startswith("/bin:")
     assert not {"AWS_PROFILE", "AWS_ENDPOINT_URL"} & made.keys()
     assert made["AWS_CA_BUNDLE"] == str(layout.trust_bundle)
-
-
-def test_the_last_lines_of_a_log(tmp_path: Path) -> None:
-    path = tmp_path / "a.log"
-    path.write_bytes(b"one\ntwo\nthree\n")
-    assert _tail(path, 2) == ([b"two", b"three"], 14)
-    assert _tail(path, 0) == ([], 14)
-    assert _tail(path, 9) == ([b"one", b"two", b"three"], 14)

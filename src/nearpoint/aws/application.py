@@ -102,7 +102,7 @@ def load(path: Path) -> Application:
         parsed = read(text)
         document = parsed.value
     except OSError as error:
-        raise DeployError(f"The template {path} cannot be read: {error.strerror}.") from None
+        raise DeployError(f"The template {path} cannot be read: {error.strerror}.", usage=True) from None
     except UnicodeDecodeError:
         raise DeployError(f"The template {path} is not UTF-8.") from None
     except TemplateError as error:

@@ -268,13 +268,15 @@ def _check_parameters(request: Request) -> None:
     if unknown:
         raise DeployError(
             f"{application.path} declares no parameter {', '.join(unknown)}; it declares "
-            f"{', '.join(sorted(application.defaults)) or 'none'}."
+            f"{', '.join(sorted(application.defaults)) or 'none'}.",
+            usage=True,
         )
     if len(request.regions) != len(application.data_buckets):
         raise DeployError(
             f"{application.path} has data buckets for {len(application.data_buckets)} regions "
             f"({', '.join(application.data_buckets) or 'Metadata.Nearpoint.DataBuckets names none'}), and --regions "
-            f"names {len(request.regions)}."
+            f"names {len(request.regions)}.",
+            usage=True,
         )
     region_of = dict(zip(application.data_buckets, request.regions, strict=True))
     for name, parameter in application.bound_to:
@@ -336,7 +338,8 @@ def _parameters(
     if missing:
         raise DeployError(
             f"{request.application.path} wants a value for {', '.join(missing)}: add "
-            f"{' '.join(f'--parameter {name}=…' for name in missing)}."
+            f"{' '.join(f'--parameter {name}=…' for name in missing)}.",
+            usage=True,
         )
     application.check_values(given)
     return given

@@ -6,13 +6,20 @@ from collections.abc import Sequence
 
 
 class DeployError(Exception):
-    """A sentence for the user. `refused`: somebody has to say yes first, or the target says no. `unreachable`: nobody
-    answered. `passing`: the same call may succeed in a moment."""
+    """A sentence for the user. `usage`: the command's own words are off. `refused`: somebody has to say yes first, or
+    the target says no. `unreachable`: nobody answered. `passing`: the same call may succeed in a moment."""
 
     def __init__(
-        self, message: str, *, refused: bool = False, unreachable: bool = False, passing: bool = False
+        self,
+        message: str,
+        *,
+        usage: bool = False,
+        refused: bool = False,
+        unreachable: bool = False,
+        passing: bool = False,
     ) -> None:
         super().__init__(message)
+        self.usage = usage
         self.refused = refused
         self.unreachable = unreachable
         self.passing = passing
@@ -22,6 +29,7 @@ class DeployError(Exception):
         said = str(self).rstrip()
         return DeployError(
             f"{said}{'' if said.endswith(('.', '!', '?')) else '.'} {sentence}",
+            usage=self.usage,
             refused=self.refused,
             unreachable=self.unreachable,
             passing=self.passing,

@@ -25,13 +25,16 @@ def check_regions(regions: Sequence[str]) -> list[str]:
     if unknown:
         raise DeployError(
             f"A Multi-Region Access Point can't have a bucket in {', '.join(unknown)}. It can in "
-            f"{', '.join(sorted(DEFAULT))}; and, once the account has opted in, in {', '.join(sorted(OPT_IN))}."
+            f"{', '.join(sorted(DEFAULT))}; and, once the account has opted in, in {', '.join(sorted(OPT_IN))}.",
+            usage=True,
         )
     twice = sorted({region for region in regions if regions.count(region) > 1})
     if twice:
-        raise DeployError(f"{', '.join(twice)} stands twice in --regions; an access point has one bucket of a region.")
+        raise DeployError(
+            f"{', '.join(twice)} stands twice in --regions; an access point has one bucket of a region.", usage=True
+        )
     if len(regions) > REGIONS_MAX:
-        raise DeployError(f"A Multi-Region Access Point has at most {REGIONS_MAX} buckets.")
+        raise DeployError(f"A Multi-Region Access Point has at most {REGIONS_MAX} buckets.", usage=True)
     return [
         f"{region} is an opt-in Region: the account must have it enabled before the access point is made."
         for region in regions

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nearpoint.aws.errors import DeployError
 from nearpoint.aws.package import package, shipped_function
-from nearpoint.cli.console import CommandError, notes, print_json
+from nearpoint.cli.console import CommandError, Exit, notes, print_json
+from nearpoint.cli.target import sentences
 
 
 def command(*, folder: Path | None, output: Path, handler: str, runtime: str, event: str, as_json: bool) -> None:
     """Write the package and say what is in it."""
-    try:
+    if folder is not None and not folder.is_dir():
+        raise CommandError(f"{folder} is no folder.", Exit.USAGE)
+    with sentences():
         made = package(folder or shipped_function(), handler=handler, runtime=runtime, event=event)
-    except DeployError as error:
-        raise CommandError(str(error)) from None
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_bytes(made.data)
     if as_json:

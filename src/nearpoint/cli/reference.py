@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from nearpoint.cli.words import argument_name
+
 INTRODUCTION = """\
 # Commands
 
@@ -36,7 +38,7 @@ def _row(parameter: Any) -> str:
     value = f" {parameter.metavar}" if parameter.metavar else ""
     name = ", ".join(f"`{option}{value}`" for option in [*parameter.opts, *parameter.secondary_opts])
     if parameter.param_type_name == "argument":
-        name = f"`{parameter.name.upper()}`"
+        name = f"`{argument_name(parameter)}`"
     default = parameter.default
     shown = "" if default is None or default is False or callable(default) or default == () else f"`{default}`"
     return f"| {name} | {_plain(getattr(parameter, 'help', ''))} | {shown} |"

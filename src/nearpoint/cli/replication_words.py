@@ -80,7 +80,7 @@ def replication_retry(data: Data = DATA, as_json: Json = False) -> None:
 )
 def replication_schedule(
     every: Annotated[
-        str | None, typer.Argument(metavar="[EVERY]", help="A number with s, m, h or d; or off. Left out: show it.")
+        str | None, typer.Argument(metavar="EVERY", help="A number with s, m, h or d; or off. Left out: show it.")
     ] = None,
     data: Data = DATA,
     as_json: Json = False,

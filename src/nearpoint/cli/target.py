@@ -83,5 +83,12 @@ def sentences() -> Iterator[None]:
         yield
     except (DeployError, ClientError, BotoCoreError) as error:
         said = error if isinstance(error, DeployError) else explained(error)
-        code = Exit.REFUSED if said.refused else Exit.UNREACHABLE if said.unreachable else Exit.FAILED
-        raise CommandError(str(said), code) from error
+        raise CommandError(str(said), _exit_code(said)) from error
+
+
+def _exit_code(error: DeployError) -> Exit:
+    if error.usage:
+        return Exit.USAGE
+    if error.refused:
+        return Exit.REFUSED
+    return Exit.UNREACHABLE if error.unreachable else Exit.FAILED

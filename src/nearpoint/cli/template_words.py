@@ -30,7 +30,8 @@ Stack = Annotated[str, typer.Option("--stack", metavar="NAME", help="The stack's
 )
 def package_(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="The function's folder; by default the one that signs.")
+        Path | None,
+        typer.Argument(metavar="DIR", help="The function's folder; by default the one that signs."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The zip to write.", metavar="FILE")] = Path(
         "function.zip"

@@ -21,7 +21,8 @@ ALONE = "Without the world"
 
 
 class Command(TyperCommand):
-    """A command whose help names a value by its metavar alone: no Python types, and nothing behind a flag."""
+    """A command whose help names a value by its metavar alone: no Python types, and nothing behind a flag. Arguments
+    are in capitals, in brackets where they may be left out, as in every manual page."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         return [_plainly(each) for each in super().get_params(ctx)]
@@ -34,9 +35,20 @@ class Group(TyperGroup):
         return [_plainly(each) for each in super().get_params(ctx)]
 
 
+def argument_name(parameter: Any) -> str:
+    """What an argument is called: `ACCESS-POINT`."""
+    return str(parameter.metavar or parameter.name.upper().replace("_", "-"))
+
+
 def _plainly(parameter: Any) -> Any:
-    word = parameter.metavar if parameter.param_type_name == "option" else None
-    parameter.display_type_rich = lambda ctx: word or ""
+    argument = parameter.param_type_name == "argument"
+    word = "" if argument else parameter.metavar or ""
+    parameter.display_type_rich = lambda ctx: word
+    if argument:
+        parameter.metavar = argument_name(parameter)
+        several = "..." if parameter.nargs != 1 else ""
+        usage = (parameter.metavar if parameter.required else f"[{parameter.metavar}]") + several
+        parameter.get_usage_pieces = lambda ctx: [usage]
     return parameter
 
 

@@ -96,6 +96,7 @@ def _nats(layout: Layout, world: World, ports: Ports, executable: str) -> Proces
     text = f"""\
 listen: "127.0.0.1:{ports["nats"]}"
 server_name: "nearpoint"
+logtime_utc: true
 max_payload: 8MB
 authorization {{ user: "nearpoint", password: "{world.nats_password}" }}
 jetstream {{ store_dir: {json.dumps(str(layout.state))}, sync_interval: always, max_memory_store: 64MB }}
