@@ -168,12 +168,13 @@ def _multipart(s3: Any) -> None:
     assert (listed["UploadId"], len(listed["Parts"])) == (upload_id, 2)
     uploads = s3.list_multipart_uploads(Bucket=ALIAS)["Uploads"]
     assert [upload["UploadId"] for upload in uploads] == [upload_id]
-    s3.complete_multipart_upload(
+    done = s3.complete_multipart_upload(
         Bucket=ALIAS,
         Key="big",
         UploadId=upload_id,
         MultipartUpload={"Parts": [{"PartNumber": at, "ETag": etag} for at, etag in enumerate(etags, 1)]},
     )
+    assert done["Location"] == f"{s3.meta.endpoint_url}/{ALIAS}/big"
     assert s3.get_object(Bucket=ALIAS, Key="big")["Body"].read() == b"".join(parts)
     assert s3.get_object(Bucket=ALIAS, Key="big", PartNumber=2)["Body"].read() == parts[1]
     other = s3.create_multipart_upload(Bucket=ALIAS, Key="never")["UploadId"]

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nearpoint.accesspoint.call import decode_key, read_call
+from nearpoint.accesspoint.call import check_head, decode_key, read_call
 from nearpoint.accesspoint.copying import parse_copy_source
 from nearpoint.accesspoint.failover import may_go_on
 from nearpoint.accesspoint.resume import Download, download_of, fits, resume_headers, resume_query
-from nearpoint.accesspoint.uploads import query_for_store, region_of_query, xml_for_client
+from nearpoint.accesspoint.uploads import completed_for_client, query_for_store, region_of_query, xml_for_client
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.regions.store import encode_key
-from nearpoint.wire.message import Headers
+from nearpoint.wire.message import Headers, StreamBody
 
 REGIONS = {"eu-west-1", "us-east-1"}
 
@@ -141,3 +143,58 @@ def test_the_rest_of_a_download() -> None:
 )
 def test_downloads_that_cannot_go_on(headers: list[tuple[str, str]]) -> None:
     assert download_of(200, Headers(headers)) is None
+
+
+COMPLETED = (
+    b'<?xml version="1.0" encoding="UTF-8"?>\n',
+    b"  \n",
+    b'<CompleteMultipartUploadResult xmlns="x"><Location>http://10.0.0.7:8333/inner/k</Location>'
+    b"<ETag>e</ETag></CompleteMultipartUploadResult>",
+)
+
+
+@given(st.lists(st.integers(0, sum(map(len, COMPLETED)))))
+async def test_a_completed_upload_is_where_the_client_asked_for_it(cuts: list[int]) -> None:
+    whole = b"".join(COMPLETED)
+    ends = [*sorted(cuts), len(whole)]
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start, end in zip([0, *ends], ends, strict=False):
+            yield whole[start:end]
+
+    got = [piece async for piece in completed_for_client(StreamBody(pieces()), "https://h/k?a&b")]
+    assert b"".join(got) == whole.replace(b"http://10.0.0.7:8333/inner/k", b"https://h/k?a&amp;b")
+
+
+async def test_blanks_before_a_completed_upload_pass_at_once() -> None:
+    passed: list[bytes] = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in COMPLETED:
+            yield piece
+            passed.append(piece)
+
+    answer = completed_for_client(StreamBody(pieces()), "l")
+    assert await anext(answer) == COMPLETED[0]
+    assert await anext(answer) == COMPLETED[1]
+    assert passed == [COMPLETED[0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [
+        ("x-amz-expected-bucket-owner", "999999999999", "AccessDenied"),
+        ("x-amz-source-expected-bucket-owner", "999999999999", "AccessDenied"),
+        ("x-amz-write-offset-bytes", "5", "NotImplemented"),
+    ],
+)
+def test_heads_that_a_store_might_pass_over(name: str, value: str, code: str) -> None:
+    with pytest.raises(AwsError) as caught:
+        check_head(Headers([(name, value)]), "123456789012")
+    assert caught.value.code == code
+
+
+def test_an_owner_that_is_right_is_not_the_stores_affair() -> None:
+    headers = Headers([("x-amz-expected-bucket-owner", "123456789012"), ("x-amz-meta-a", "1")])
+    check_head(headers, "123456789012")
+    assert list(headers) == [("x-amz-meta-a", "1")]

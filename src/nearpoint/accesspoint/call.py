@@ -73,6 +73,26 @@ class Call(Struct, frozen=True, kw_only=True):
         return self.access.key
 
 
+_OWNERS = ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner")
+
+
+def check_head(headers: Headers, account_id: str) -> None:
+    """Refuse what a store might pass over: another owner than the access point's account, and appending.
+
+    An owner that is right is taken off: the account behind a store's own credentials may be another one. Raises
+    AwsError: AccessDenied (S3 User Guide, "Verifying bucket ownership"), NotImplemented (only directory buckets can be
+    appended to).
+    """
+    for name in _OWNERS:
+        owner = headers.get(name)
+        if owner is not None:
+            if owner != account_id:
+                raise AwsError("AccessDenied")
+            headers.remove(name)
+    if "x-amz-write-offset-bytes" in headers:
+        raise AwsError("NotImplemented", extra={"Header": "x-amz-write-offset-bytes"})
+
+
 def decode_key(path: str) -> str | None:
     """The key in a percent-encoded path, None for `/`. Raises AwsError (InvalidURI, KeyTooLongError)."""
     encoded = path[1:]

@@ -23,13 +23,13 @@ from nearpoint.accesspoint.newest import Behind
 from nearpoint.accesspoint.prober import OUTCOMES
 from nearpoint.accesspoint.resume import download_of
 from nearpoint.accesspoint.routes import Route
-from nearpoint.accesspoint.uploads import UPLOAD_XML_BYTES_MAX, xml_for_client
+from nearpoint.accesspoint.uploads import UPLOAD_XML_BYTES_MAX, completed_for_client, xml_for_client
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.regions.replay import SpoolSpace
 from nearpoint.regions.store import Store
 from nearpoint.regions.version import LOGGED_HEADER
 from nearpoint.wire.client import UpstreamError
-from nearpoint.wire.message import BytesBody, Response, read_all
+from nearpoint.wire.message import BytesBody, Response, StreamBody, read_all
 
 log = structlog.get_logger("nearpoint.accesspoint")
 
@@ -178,6 +178,12 @@ class Failover:
                 response.body = carried_on(incoming, route, others, response, download, self._attempts, self._broke_off)
         elif not call.is_read and response.status < 300:
             self._note_write(incoming, route, response)
+            if call.is_completion:
+                asked = incoming.request
+                location = f"{asked.scheme}://{asked.headers.get('host')}{asked.path}"
+                response.headers.remove("content-length")
+                body = response.body
+                response.body = StreamBody(completed_for_client(body, location), on_close=body.close)
         headers = response.headers
         if call.is_bucket_head:
             headers.set("x-amz-access-point-alias", "true")  # S3 API Reference, HeadBucket

@@ -26,7 +26,7 @@ from nearpoint.accesspoint.affinity import PREFER_HEADER, prefer
 from nearpoint.accesspoint.attempt import Incoming
 from nearpoint.accesspoint.authorize import Access, Caller, Permissions, View, authenticate, check_region_set
 from nearpoint.accesspoint.bulk_delete import XML_BYTES_MAX, Wanted, check_digests, headers_for, read_bulk_delete
-from nearpoint.accesspoint.call import Call, read_call
+from nearpoint.accesspoint.call import Call, check_head, read_call
 from nearpoint.accesspoint.choose import Choice, Chosen, NoActiveRegion, choose
 from nearpoint.accesspoint.copying import CopyPlan
 from nearpoint.accesspoint.documents import bytes_max, read_document
@@ -232,6 +232,7 @@ class AccessPointNode:
         if address is None or found is None:
             raise AwsError("NoSuchAccessPoint")
         check_region_set(caller.claim, found)
+        check_head(request.headers, found.account_id)
         call = read_call(request.method, address.path, request.query, request.headers, found.regions)
         if known is not None:
             known.table, known.call = found, call

@@ -63,9 +63,12 @@ class Received:
 def read_declared(headers: Headers, payload_hash: str, *, default_algorithm: str) -> Declared:
     """What the header says of the body that follows. `payload_hash` is the verified x-amz-content-sha256.
 
-    Raises AwsError: InvalidDigest, InvalidRequest, MissingContentLength, EntityTooLarge.
+    Raises AwsError: InvalidDigest, InvalidRequest, MissingContentLength, EntityTooLarge; NotImplemented for appending,
+    which only directory buckets do.
     """
     get = headers.get
+    if "x-amz-write-offset-bytes" in headers:
+        raise AwsError("NotImplemented", extra={"Header": "x-amz-write-offset-bytes"})
     md5 = get("content-md5")
     digest: bytes | None = None
     if md5 is not None:
