@@ -4,7 +4,16 @@ BIN := .venv/bin
 # `venv --without-pip` and the machine's own pip: Debian's python3 has no ensurepip unless python3-venv is installed.
 INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --root-user-action ignore
 
-.PHONY: setup up test check bench requirements clean
+.PHONY: help setup up test check bench requirements clean
+
+help:
+	@echo 'make up            a world on this machine: three regions, eight edge cities; until Ctrl-C'
+	@echo 'make test          all tests'
+	@echo 'make check         formatting, types, imports, templates'
+	@echo 'make bench         figures beside nginx, Varnish, Envoy and others (docs/benchmarks.md)'
+	@echo 'make setup         only install into .venv'
+	@echo 'make requirements  pin newer versions of what it stands on'
+	@echo 'make clean         remove .venv'
 
 .venv/run.stamp: requirements/run.txt pyproject.toml
 	@echo "Installing Nearpoint into .venv (once) ..."
