@@ -27,6 +27,7 @@ def configuration(*rules: dict[str, Any]) -> dict[str, Any]:
 
 ENABLED = {"Status": "Enabled"}
 MARKERS = {"DeleteMarkerReplication": ENABLED}
+FIRST_SCHEMA = {"Status": "Enabled", "Prefix": "", "Destination": {"Bucket": "arn:aws:s3:::b"}}
 MODIFICATIONS = {"SourceSelectionCriteria": {"ReplicaModifications": ENABLED}}
 
 
@@ -60,8 +61,7 @@ def test_every_destination_once_by_the_rule_of_highest_priority() -> None:
 def test_delete_markers_and_copies() -> None:
     assert goes_to(rule(), change="marker") == []
     assert goes_to(rule(**MARKERS), change="marker") == ["b"]
-    first_schema = {"Status": "Enabled", "Prefix": "", "Destination": {"Bucket": "arn:aws:s3:::b"}}
-    assert goes_to(first_schema, change="marker") == ["b"]
+    assert goes_to(FIRST_SCHEMA, change="marker") == ["b"]
     assert goes_to(rule(**MODIFICATIONS), replica=True) == []
     assert goes_to(rule(), change="amend", replica=True) == []
     assert goes_to(rule(**MODIFICATIONS), change="amend", replica=True) == ["b"]
@@ -77,6 +77,11 @@ def test_destination_buckets_are_all_that_are_named() -> None:
     [
         (configuration(), "MalformedXML"),
         ({"Role": "", "Rules": [rule()]}, "MalformedXML"),
+        ({"Role": "role/r", "Rules": [rule()]}, "InvalidArgument"),
+        (configuration(rule(Prefix="p")), "MalformedXML"),
+        (configuration(FIRST_SCHEMA | {"Priority": 1}), "InvalidRequest"),
+        (configuration(FIRST_SCHEMA | MARKERS), "InvalidRequest"),
+        (configuration(rule(Destination={"Bucket": "arn:aws:s3:::b", "StorageClass": "CHEAP"})), "MalformedXML"),
         (configuration(*(rule(f"b{at}", at) for at in range(RULES_MAX + 1))), "InvalidRequest"),
         (configuration(rule(ID="same"), rule("c", 2, ID="same")), "InvalidArgument"),
         (configuration(rule(ID="x" * 256)), "InvalidArgument"),

@@ -7,6 +7,7 @@ delete markers. Without a rule that matches nothing is copied.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +19,12 @@ _ID_MAX = 255
 _PREFIX_BYTES_MAX = 1024
 _TAGS_MAX = 10
 _BUCKET_ARN = "arn:aws:s3:::"
+_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d+:role/.+")
+# S3 API Reference, Destination
+_STORAGE_CLASSES = frozenset(
+    {"STANDARD", "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER", "DEEP_ARCHIVE"}
+    | {"OUTPOSTS", "GLACIER_IR", "SNOW", "EXPRESS_ONEZONE"}
+)
 _STATUS = frozenset({"Enabled", "Disabled"})
 _REPLICATION_TIME_MINUTES = 15
 
@@ -77,6 +84,8 @@ def check(configuration: Mapping[str, Any], *, source: str) -> None:
     rules: Sequence[Mapping[str, Any]] = configuration.get("Rules") or ()
     if not rules or not configuration.get("Role"):
         raise AwsError("MalformedXML")
+    if not _ROLE_ARN.fullmatch(configuration["Role"]):
+        raise AwsError("InvalidArgument", "Invalid role ARN.")
     if len(rules) > RULES_MAX:
         raise AwsError("InvalidRequest", f"The number of rules must not exceed the allowed limit of {RULES_MAX} rules")
     ids: set[str] = set()
@@ -107,6 +116,8 @@ def _check_rule(rule: Mapping[str, Any], source: str) -> None:
         raise AwsError("InvalidArgument", "Invalid bucket ARN.")
     if _bucket_of(rule) == source:
         raise AwsError("InvalidRequest", "Destination bucket cannot be the same as the source bucket.")
+    if rule["Destination"].get("StorageClass", "STANDARD") not in _STORAGE_CLASSES:
+        raise AwsError("MalformedXML")
     for part in ("DeleteMarkerReplication", "ExistingObjectReplication"):
         if part in rule and rule[part].get("Status") not in _STATUS:
             raise AwsError("MalformedXML")
@@ -119,17 +130,18 @@ def _check_rule(rule: Mapping[str, Any], source: str) -> None:
             raise AwsError("InvalidArgument", "ReplicationTime Minutes must be 15.")
         if rule["Destination"].get("Metrics", {}).get("Status") != "Enabled":
             raise AwsError("InvalidRequest", "ReplicationTime cannot be enabled without Metrics.")
-    if "Filter" not in rule:
-        if "Prefix" not in rule:
-            raise AwsError("MalformedXML")
-        return
-    for required in ("Priority", "DeleteMarkerReplication"):
-        if required not in rule:
+    if ("Filter" in rule) == ("Prefix" in rule):
+        raise AwsError("MalformedXML")
+    for member in ("Priority", "DeleteMarkerReplication"):
+        if (member in rule) != ("Filter" in rule):
+            must = "cannot be used" if member in rule else "must be specified"
             raise AwsError(
                 "InvalidRequest",
-                f"{required} must be specified for this version of Cross Region Replication configuration schema. "
+                f"{member} {must} for this version of Cross Region Replication configuration schema. "
                 "Please refer to S3 Developer Guide for more information.",
             )
+    if "Filter" not in rule:
+        return
     if not 0 <= rule["Priority"] < 2**31:
         raise AwsError("InvalidArgument", "Priority must be a positive integer.")
     prefix, tags = _filter(rule)
