@@ -4,11 +4,12 @@ BIN := .venv/bin
 # `venv --without-pip` and the machine's own pip: Debian's python3 has no ensurepip unless python3-venv is installed.
 INSTALL := $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check --root-user-action ignore
 
-.PHONY: help setup up test check bench requirements clean
+.PHONY: help setup up test harness check bench requirements clean
 
 help:
 	@echo 'make up            a world on this machine: three regions, eight edge cities; until Ctrl-C'
 	@echo 'make test          all tests'
+	@echo 'make harness       whole worlds written to while their parts are killed; SEEDS=7 or 1-50, SECONDS_EACH=60'
 	@echo 'make check         formatting, types, imports, templates'
 	@echo 'make bench         figures beside nginx, Varnish, Envoy and others (docs/benchmarks.md)'
 	@echo 'make setup         only install into .venv'
@@ -35,6 +36,13 @@ up: .venv/run.stamp
 
 test: .venv/dev.stamp
 	@$(BIN)/pytest -q
+
+SEEDS ?= $(shell date +%s)
+SECONDS_EACH ?= 20
+
+harness: .venv/dev.stamp
+	@NEARPOINT_SEEDS=$(SEEDS) NEARPOINT_FOREIGN_SEEDS=$(SEEDS) NEARPOINT_HARNESS_S=$(SECONDS_EACH) \
+	  $(BIN)/pytest -q -s -n 0 tests/replication/test_harness.py
 
 check: .venv/dev.stamp
 	@$(BIN)/ruff format --check .
