@@ -108,6 +108,24 @@ def test_files_come_and_go_with_their_records(store: DiskStore) -> None:
     assert blob.read() == b"2" * 50_000  # for whoever still sends it
 
 
+def test_a_part_that_another_worker_brings_or_has_left_unfinished_is_kept(store: DiskStore) -> None:
+    data = random.Random(1).randbytes(50_000)
+    body_id = new_body_id()
+    path = store._path(part_key(body_id, 0))
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(data[:100])
+    blob = store.write_part(body_id, 0, data)
+    again = store.write_part(body_id, 0, data)
+    assert blob is not None
+    assert again is not None
+    store.keep(record("/a", body=None, body_id=body_id, size=len(data)), again)
+    store.flush()
+    kept = store.open_part(body_id, 0)
+    assert kept is not None
+    assert blob.read() == again.read() == kept.read() == data
+    assert files(store) == [path]
+
+
 def test_a_file_that_is_not_what_was_written_is_not_served(store: DiskStore) -> None:
     data = random.Random(1).randbytes(50_000)
     for damage in (data[:-1], data[:-1] + bytes([data[-1] ^ 1]), None):

@@ -6,13 +6,17 @@ import os
 import signal
 import socket
 import sys
+import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from nearpoint.wire.listen import listening_socket
 
-RESTARTS_MAX = 5  # of workers that end by themselves, then the command gives up
+# Of workers that end by themselves: with more in so short a time the command gives up.
+RESTARTS_MAX = 5
+RESTARTS_WITHIN_S = 10.0
 WORKERS_MAX = 256
 
 Sockets = Sequence[socket.socket]
@@ -86,15 +90,18 @@ class _Supervisor:
             signal.signal(signal.SIGHUP, self._hang_up)
         for at in range(len(self._sockets)):
             self._start(at)
-        restarts = 0
+        restarts: deque[float] = deque()
         failed = False
         while self._workers:
             pid, status = os.wait()
             number = self._workers.pop(pid, -1)
             if self._stopping or number < 0:
                 continue
-            restarts += 1
-            if restarts > RESTARTS_MAX:
+            now = time.monotonic()
+            while restarts and now - restarts[0] > RESTARTS_WITHIN_S:
+                restarts.popleft()
+            restarts.append(now)
+            if len(restarts) > RESTARTS_MAX:
                 self._say("workers end again and again")
                 failed = True
                 self._stop()

@@ -134,16 +134,23 @@ class DiskStore:
 
     def write_part(self, body_id: int, number: int, data: bytes) -> Blob | None:
         """Put a part into a file; nothing leads to it before `keep` or `keep_part`. None where the disk is full."""
-        path = self._path(part_key(body_id, number))
+        path = written = self._path(part_key(body_id, number))
         try:
-            descriptor = _create(path)
+            try:
+                descriptor = _create(path)
+            except FileExistsError:
+                # Another worker brings the same part, or was killed when it did: it is replaced as a whole.
+                written = path.with_name(f"{path.name}-{os.urandom(4).hex()}")
+                descriptor = _create(written)
             blob = Blob(descriptor, len(data), body_id=body_id, checksum=checksum(data))
             blob.write(data)
+            if written != path:
+                written.replace(path)
         except OSError as error:
             self.refused += 1
             log.warning("a body cannot be written to the store", error=str(error))
             with contextlib.suppress(OSError):
-                path.unlink()
+                written.unlink()
             return None
         return blob
 
@@ -246,9 +253,11 @@ class DiskStore:
                 for path in folder.iterdir():
                     if self._closing.is_set():
                         return
-                    body_id, _, number = path.name.partition("-")
+                    body_id, number, *unfinished = path.name.split("-")
                     with contextlib.suppress(OSError, ValueError):
-                        if path.stat().st_mtime < before and not self.has_part(int(body_id, 16), int(number)):
+                        if path.stat().st_mtime < before and (
+                            unfinished or not self.has_part(int(body_id, 16), int(number))
+                        ):
                             path.unlink()
 
 
