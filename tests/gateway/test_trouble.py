@@ -7,9 +7,14 @@ from typing import Any
 
 import pytest
 
+from nearpoint.bucket import mending
+from nearpoint.gateway import entries
+from nearpoint.gateway.stream import Stream
 from nearpoint.replication import copier
 from nearpoint.replication.pending import LogListener, Note, PendingKeys, name_of
 from nearpoint.replication.reconcile import Side, reconcile
+from nearpoint.replication.repair import Repairer
+from nearpoint.state import nats
 from nearpoint.wire.message import Request, Response
 
 US, EU = "us-east-1", "eu-west-1"
@@ -334,6 +339,45 @@ async def test_its_log_is_heard_as_it_grows(foreign: Any) -> None:
     finally:
         hearing.cancel()
     assert (await us.ask("GET", "aaa", "k")).body == b"x"
+
+
+async def test_entries_of_the_log_that_cannot_be_read_are_set_aside_told_of_and_reconciled(
+    foreign: Any, tmp_path: Any
+) -> None:
+    us, eu = foreign[US], foreign[EU]
+    for key in ("k", "l"):
+        assert (await eu.ask("PUT", "bbb", key, key.encode())).status == 200
+    client = await nats.connect(foreign.nats.url, name="test")
+    log, begun = (Stream(client, f"nearpoint-{name}-{EU}", f"nearpoint-{name}.{EU}") for name in ("log", "intents"))
+    entry, *_ = await log.page("due.*.*", 0)
+    await log.delete(entry.sequence)
+    await log.append(entry.subject.removeprefix(f"nearpoint-log.{EU}."), entry.data[:-9])
+    await begun.append("write", b"no intent")
+    await client.close()
+    for _ in range(2):  # it is told of after a restart as well
+        await eu.restart()
+        parked = (await eu.peer.owed())["parked"]
+        assert sorted((each["bucket"], each["destination"]) for each in parked) == [("?", "?"), ("bbb", "aaa")]
+        assert {each["reason"] for each in parked} == {entries.DAMAGED} == {mending.DAMAGED}
+    assert await status_of(eu, "bbb", "k") == "FAILED"
+    foreign.copy()
+    await foreign.settled()
+    assert (await us.ask("HEAD", "aaa", "k")).status == 404
+    assert (await us.ask("GET", "aaa", "l")).body == b"l"
+    repairer = Repairer(tmp_path / "sweeps", {US: us.peer, EU: eu.peer}, look_s=0.02)
+    running = asyncio.create_task(repairer.run())
+
+    async def mended() -> bool:
+        return repairer.status()["last"] is not None
+
+    await until(mended, "what was damaged is not looked for")
+    assert repairer.status()["last"]["cause"] == "an entry of a log was damaged"
+    assert (await us.ask("GET", "aaa", "k")).body == b"k"
+    assert (await eu.peer.owed())["parked"] == []
+    assert await status_of(eu, "bbb", "k") == "COMPLETED"
+    await eu.restart()
+    assert (await eu.peer.owed())["parked"] == []
+    running.cancel()
 
 
 async def test_a_key_that_the_listing_leaves_out_is_not_called_missing(foreign: Any) -> None:

@@ -137,3 +137,32 @@ async def test_a_damaged_entry_of_the_log_is_set_aside_reported_and_reconciled(
     assert repairer.status()["last"]["cause"] == "an entry of a log was damaged"
     assert (await us.peer.owed())["parked"] == []
     running.cancel()
+
+
+async def test_damage_that_a_comparison_does_not_clear_is_not_compared_again_and_again(
+    pair: Any, tmp_path: Any, monkeypatch: Any
+) -> None:
+    us, eu = pair[US], pair[EU]
+    monkeypatch.setattr("nearpoint.replication.repair.DAMAGE_LOOKS", 1)
+    await us.ask("PUT", "aaa", "k", b"x")
+    await us.embedded.writer.submit(lambda tx: tx.db.execute("UPDATE outbox SET operation = 'p'"))
+    await us.peer.due("aaa", "bbb", 0, 10)  # it is set aside when it is met
+    assert (await eu.ask("DELETE", "bbb")).status == 204  # so nothing brings it over
+    begun = []
+
+    async def history(request: Request) -> Response | None:
+        begun.extend(["rules"] if "/-/rules" in request.target else [])
+        return None
+
+    us.fault = history
+    repairer = Repairer(tmp_path / "sweeps", {US: us.peer, EU: eu.peer}, look_s=0.02)
+    running = asyncio.create_task(repairer.run())
+
+    async def compared() -> bool:
+        return repairer.status()["last"] is not None
+
+    await until(compared)
+    await asyncio.sleep(0.3)
+    assert begun == ["rules"]
+    assert [each["reason"] for each in (await us.peer.owed())["parked"]] == [DAMAGED]
+    running.cancel()

@@ -12,6 +12,7 @@ from nearpoint.gateway.sequences import Sequences
 Operation = Literal["put", "marker", "amend"]
 Pair = tuple[str, str]
 Standing = Literal["", "PENDING", "FAILED"]
+DAMAGED = "this entry of the log is damaged"  # as the embedded store says it (`bucket/mending.py`)
 
 
 class UnloggedError(Exception):

@@ -12,7 +12,7 @@ from nearpoint.awsproto import AwsError
 from nearpoint.bucket.document import Inlet
 from nearpoint.gateway.abilities import Abilities
 from nearpoint.gateway.calls import document
-from nearpoint.gateway.entries import Intent, Pair, Tally
+from nearpoint.gateway.entries import DAMAGED, Intent, Pair, Tally
 from nearpoint.gateway.feed import Feed
 from nearpoint.gateway.giving import Giving
 from nearpoint.gateway.kept import Kept
@@ -122,8 +122,9 @@ class Internal:
             return {"retried": await self._log.retry(self.leads())}
         if "arrived" in told:  # what is owed is copied once more, and changes nothing
             return {}
-        if "compared" in told:  # an entry that cannot be read is not kept
-            return {"struck": 0}
+        if "compared" in told:
+            pair = str(told["compared"]["bucket"]), str(told["compared"]["destination"])
+            return {"struck": await self._log.compared(pair, self.leads())}
         done = [int(each) for each in told.get("done", [])]
         given_up = [(int(sequence), str(reason)[:500]) for sequence, reason in told.get("parked", [])]
         await self._log.settle(done, given_up)
@@ -139,8 +140,9 @@ class Internal:
         for intent in self._log.intents.values():
             for destination in intent.destinations:
                 begun.setdefault((intent.bucket, destination), []).append(intent)
+        unread = await self._log.damaged(self.leads())
         pairs = []
-        for pair in sorted({*self._log.tallies, *begun}):
+        for pair in sorted({*self._log.tallies, *begun, *(each for each in unread if each is not None)}):
             tally, intents = self._log.tallies.get(pair, Tally()), begun.get(pair, ())
             times = [intent.written_us for intent in intents]
             first = await self._log.oldest_us(pair) if tally.pending else None
@@ -152,10 +154,15 @@ class Internal:
                     "pending": tally.pending + len(intents),
                     "pending_bytes": tally.size + sum(intent.size for intent in intents),
                     "oldest": oldest,
-                    "failed": tally.failed,
+                    "failed": tally.failed + unread.count(pair),
                 }
             )
         given_up = await self._log.parked(PARKED_SHOWN_MAX) if any(pair["failed"] for pair in pairs) else []
+        damaged = [
+            dict(zip(("bucket", "destination"), each or ("?", "?"), strict=True))
+            | {"key": "?", "version": "", "operation": "", "reason": DAMAGED}
+            for each in unread[:PARKED_SHOWN_MAX]
+        ]
         parked = [
             {
                 "bucket": each.bucket, "destination": each.destination, "key": each.key, "version": "",
@@ -163,7 +170,7 @@ class Internal:
             }
             for each in given_up
         ]  # fmt: skip
-        return {"pairs": pairs, "parked": parked, "lacks": self._abilities.report()}
+        return {"pairs": pairs, "parked": damaged + parked, "lacks": self._abilities.report()}
 
     async def _newest(self, bucket: str, key: str) -> Any:
         known = (await self._origin.look(bucket, key)).known

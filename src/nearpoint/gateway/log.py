@@ -3,6 +3,7 @@
     nearpoint-intents.REGION.write           a write that is under way: there before the object, gone after it
     nearpoint-log.REGION.due.PAIR.KEY        what a bucket owes to another
     nearpoint-log.REGION.parked.PAIR.KEY     what was given up, with the reason
+    nearpoint-log.REGION.damaged.PAIR.KEY    what could not be read, until both buckets have been compared
 
 PAIR and KEY are digests: a pair's entries are read in order by a wildcard, and how one key stands is one look-up,
 whatever is pending. What is pending is counted once at start and kept up from then on, sequence by sequence: a server
@@ -33,6 +34,7 @@ log = structlog.get_logger("nearpoint.gateway")
 HANDED_MAX = 50_000  # rows that are remembered between being read and being struck off
 SWEEP_S = 0.2
 AGAIN_S = 0.5
+_ANY = "any"  # an intent that cannot be read may have been about any pair
 
 
 class Numbered(NamedTuple):
@@ -45,6 +47,12 @@ class Numbered(NamedTuple):
 def _token(*parts: str) -> str:
     text = "\0".join(parts).encode("utf-8", "surrogateescape")
     return hashlib.blake2b(text, digest_size=12).hexdigest()
+
+
+def _where(message: Message) -> tuple[str, str]:
+    """The digests of pair and key in an entry's subject."""
+    _, pair, key = message.subject.rsplit(".", 2)
+    return pair, key
 
 
 class JetStreamLog:
@@ -62,6 +70,8 @@ class JetStreamLog:
         self._last_begun = 0
         self._reading: list[set[int]] = []  # what was struck off while a page was read, for each page
         self._doubtful: dict[int, Entry] = {}  # of which it is not known whether they were struck off
+        self._damaged: dict[int, tuple[str, str]] = {}  # the digests of pair and key
+        self._compared: set[Pair] = set()  # since something was last set aside
         self.is_closing = False
         self.intents: dict[int, Intent] = {}  # that have not been ended
         self.counted = asyncio.Event()
@@ -72,6 +82,10 @@ class JetStreamLog:
         """Make the streams if they are not there. A JetStream that is starting is waited for."""
         self._last_begun = await self._begun.start()
         self.last = await self._stream.start()
+        page: list[Message] | None = None
+        while page is None or len(page) == PAGE_ROWS:
+            page = await self._stream.page("damaged.*.*", max(self._damaged, default=0))
+            self._damaged |= {message.sequence: _where(message) for message in page}
 
     async def count(self) -> None:
         """Count what the log held at start, while it is in use."""
@@ -146,9 +160,13 @@ class JetStreamLog:
 
     async def standing(self, bucket: str, destinations: list[str], key: str) -> Standing:
         worst: Standing = ""
+        unread = set(self._damaged.values())
         for destination in {*destinations, *(to for of, to in self.tallies if of == bucket)}:
             tally = self.tallies.get((bucket, destination))
-            where = f"{_token(bucket, destination)}.{_token(key)}"
+            digests = (_token(bucket, destination), _token(key))
+            if digests in unread:
+                return "FAILED"
+            where = ".".join(digests)
             sure = self.counted.is_set()
             if (not sure or (tally and tally.failed)) and await self._stream.newest(f"parked.{where}"):
                 return "FAILED"
@@ -167,6 +185,27 @@ class JetStreamLog:
         """What was given up, the oldest first."""
         found, _ = await self._page("parked.*.*", 0, limit)
         return [row.entry for row in found]
+
+    async def damaged(self, leads: set[Pair]) -> list[Pair | None]:
+        """Whose entries could not be read, as far as a rule still leads there; None where that cannot be known."""
+        pairs = {_token(*pair): pair for pair in leads}
+        for pair in {pair for pair, _ in self._damaged.values()} - pairs.keys() - ({_ANY} if leads else set()):
+            await self._drop_damaged(pair)
+        return [pairs.get(pair) for pair, _ in self._damaged.values()]
+
+    async def compared(self, pair: Pair, leads: set[Pair]) -> int:
+        """Both buckets have been compared and mended: what could not be read says nothing any more. How much it was."""
+        self._compared.add(pair)
+        struck = await self._drop_damaged(_token(*pair))
+        return struck + (await self._drop_damaged(_ANY) if leads <= self._compared else 0)
+
+    async def _drop_damaged(self, pair: str) -> int:
+        numbers = [number for number, (of, _) in self._damaged.items() if of == pair]
+        if numbers:
+            await self._stream.purge(f"damaged.{pair}.*")
+        for number in numbers:
+            self._damaged.pop(number, None)
+        return len(numbers)
 
     async def oldest_us(self, pair: Pair) -> int | None:
         """When the oldest of what is owed was written."""
@@ -312,6 +351,11 @@ class JetStreamLog:
             return None
 
     async def _set_aside(self, stream: Stream, message: Message, error: Exception) -> None:
-        """An entry that cannot be read is said aloud and goes: what it was about, reconciling finds."""
+        """An entry that cannot be read is in nobody's way any more, and told of until reconciling has found its key."""
         log.error("an entry of the log cannot be read", stream=stream.name, at=message.sequence, error=str(error))
+        pair, key = (_ANY, _ANY) if stream is self._begun else _where(message)
+        once = {"Nats-Msg-Id": f"damaged-{stream.name}-{message.sequence}"}
+        number = await self._stream.append(f"damaged.{pair}.{key}", message.data, once)
+        self._damaged[number] = (pair, key)
+        self._compared.clear()
         await stream.delete(message.sequence)

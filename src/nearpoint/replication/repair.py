@@ -49,7 +49,8 @@ class Repairer:
         self._memory = Memory(folder, repair=True)
         self._look_s = look_s
         self._absences = Absences(outage_s=outage_s)
-        self._damaged = False
+        self._damaged: set[str] = set()
+        self._damage_dealt_with: set[str] = set()  # a sweep came after it: another would do no better
         self._next_damage_s = 0.0
         self._not_before_s = 0.0
         self._running: Progress | None = None
@@ -120,7 +121,7 @@ class Repairer:
         back = self._absences.due(time.monotonic(), caught_up=caught_up)
         if back:
             return f"back after an outage: {', '.join(back)}"
-        if self._damaged:
+        if self._damaged - self._damage_dealt_with:
             return "an entry of a log was damaged"
         if self._settings.every_s is not None and time.time() >= self._settings.next_at:
             return "schedule"
@@ -135,7 +136,13 @@ class Repairer:
             # What was given up is counted over a whole log: less often.
             self._next_damage_s = time.monotonic() + DAMAGE_LOOKS * self._look_s
             owed = await asyncio.gather(*(_asked(peer.owed()) for peer in self._peers.values()))
-            self._damaged = any(each["reason"] == DAMAGED for one in owed if one is not None for each in one["parked"])
+            self._damaged = {
+                f"{region} {each['bucket']} {each['destination']} {each['key']} {each['version']}"
+                for region, one in zip(self._peers, owed, strict=True)
+                for each in (one["parked"] if one is not None else ())
+                if each["reason"] == DAMAGED
+            }
+            self._damage_dealt_with &= self._damaged
         return all(answer is not None and not answer[1] for answer in answers)
 
     async def _sweep(self, cause: str) -> None:
@@ -157,7 +164,7 @@ class Repairer:
         finally:
             self._running = None
         self._obstacle = None
-        self._damaged = False
+        self._damage_dealt_with |= self._damaged
         self._absences.compared()
         self._plan(self._settings)
         log.info("compared", cause=cause, **{name: n for name, n in summary(done).items() if isinstance(n, int)})
