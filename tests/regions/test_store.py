@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearpoint.awsproto.errors import AwsError
-from nearpoint.regions.catalog import Catalog, CatalogError, StoreSpec
+from nearpoint.regions.catalog import CatalogError, StoreSpec
 from nearpoint.regions.forward import forward, outgoing_headers, outgoing_query
 from nearpoint.regions.payload import Payload, PayloadSpentError, payload_of
 from nearpoint.regions.store import Store
@@ -80,15 +80,6 @@ def test_the_connection_follows_from_the_endpoint() -> None:
 def test_endpoints_that_are_none(endpoint: str) -> None:
     with pytest.raises(CatalogError, match="region eu"):
         _spec(endpoint=endpoint)
-
-
-def test_the_catalog_keeps_order_and_refuses_doubles() -> None:
-    catalog = Catalog([_spec(region="b"), _spec(region="a")])
-    assert catalog.regions == ("b", "a")
-    assert "a" in catalog
-    assert catalog.get("c") is None
-    with pytest.raises(CatalogError):
-        Catalog([_spec(), _spec()])
 
 
 def test_secrets_do_not_show() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nearpoint.wire.dates import basic_date, http_date, iso_date, parse_http_date, parse_iso_date
+from nearpoint.wire.dates import http_date, iso_date, parse_http_date, parse_iso_date
 
 THEN = datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
 MOMENTS = st.datetimes(min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.just(UTC))
@@ -79,14 +79,12 @@ def test_other_zones_and_naive_moments() -> None:
     here = datetime(2026, 11, 23, 6, 32, tzinfo=timezone(timedelta(hours=2)))
     assert http_date(here) == "Mon, 23 Nov 2026 04:32:00 GMT" == http_date(datetime(2026, 11, 23, 4, 32))
     assert iso_date(here) == "2026-11-23T04:32:00.000Z" == iso_date(datetime(2026, 11, 23, 4, 32))
-    assert basic_date(here) == "20261123T043200Z" == basic_date(datetime(2026, 11, 23, 4, 32))
 
 
 @given(MOMENTS)
 def test_both_ways(moment: datetime) -> None:
     second = moment.replace(microsecond=0)
     assert parse_http_date(http_date(moment)) == second
-    assert parse_iso_date(basic_date(moment)) == second
     assert parse_iso_date(iso_date(moment)) == moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 

@@ -5,13 +5,12 @@ The rest is asked for with Range and If-Match (RFC 9110 §14.2, §13.1.1), so th
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from urllib.parse import unquote
 
 from nearpoint.wire.message import Headers
+from nearpoint.wire.ranges import parse_content_range
 
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _DROPPED = frozenset({"range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"})
 
 
@@ -37,13 +36,16 @@ def download_of(status: int, headers: Headers) -> Download | None:
     if etag is None or not etag.startswith('"'):
         return None
     checksums = tuple((name.lower(), value) for name, value in headers if name.lower().startswith("x-amz-checksum-"))
-    found = _CONTENT_RANGE.fullmatch(headers.get("content-range") or "")
+    stated = parse_content_range(headers.get("content-range") or "")
+    if stated is not None and stated.span is not None and stated.size is not None:
+        if status not in (200, 206):  # some stores label a part with 200
+            return None
+        first, last = stated.span.first, stated.span.last
+        return Download(start=first, end=last, total=stated.size, etag=etag, checksums=checksums)
     length = headers.get("content-length") or ""
-    if status == 200 and found is None and length.isdigit() and int(length) > 0:
+    if status == 200 and length.isdigit() and int(length) > 0:
         total = int(length)
         return Download(start=0, end=total - 1, total=total, etag=etag, checksums=checksums)
-    if status in (200, 206) and found is not None:  # some stores label a part with 200
-        return Download(start=int(found[1]), end=int(found[2]), total=int(found[3]), etag=etag, checksums=checksums)
     return None
 
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 
+from nearpoint.wire.ranges import parse_content_range
+
 PART_BYTES = 1_048_576
 _RANGE = re.compile(r"bytes=(\d{1,18})-(\d{0,18})")
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
 def aligned_range(value: str | None) -> tuple[int, int | None] | None:
@@ -35,11 +36,10 @@ def range_field(first: int, last: int | None) -> str:
 
 def read_content_range(value: str | None) -> tuple[int, int, int] | None:
     """First byte, last byte and size that a Content-Range states; None where it states none, or nonsense."""
-    found = _CONTENT_RANGE.fullmatch((value or "").strip())
-    if found is None:
+    stated = parse_content_range(value or "")
+    if stated is None or stated.span is None or stated.size is None:
         return None
-    first, last, size = int(found[1]), int(found[2]), int(found[3])
-    return (first, last, size) if first <= last < size else None
+    return stated.span.first, stated.span.last, stated.size
 
 
 def part_count(size: int) -> int:

@@ -77,11 +77,6 @@ def decide(policies: Iterable[Policy], request: RequestContext) -> Decision:
     return decision
 
 
-def applies(statement: Statement, request: RequestContext) -> bool:
-    """Whether the statement speaks about this request, all its elements taken together."""
-    return _is_about(statement, request.action, request.principals) and _covers(statement, request)
-
-
 def _is_about(statement: Statement, action: str, principals: Sequence[tuple[str, str]]) -> bool:
     return _action_matches(statement.actions, action) and (
         statement.principals is None or _principal_matches(statement.principals, principals, statement.effect)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -56,35 +56,3 @@ class StoreSpec:
             signing_region=given["signing_region"],
             kind=given.get("kind", "s3"),
         )
-
-
-class Catalog:
-    """The stores by region name, in the order given. Raises CatalogError when a region comes twice."""
-
-    def __init__(self, specs: Iterable[StoreSpec]) -> None:
-        self._specs: dict[str, StoreSpec] = {}
-        for spec in specs:
-            if spec.region in self._specs:
-                raise CatalogError(f"region {spec.region} is given twice")
-            self._specs[spec.region] = spec
-
-    def get(self, region: str) -> StoreSpec | None:
-        """The store of a region, or None."""
-        return self._specs.get(region)
-
-    def __getitem__(self, region: str) -> StoreSpec:
-        return self._specs[region]
-
-    def __contains__(self, region: object) -> bool:
-        return region in self._specs
-
-    def __iter__(self) -> Iterator[StoreSpec]:
-        return iter(self._specs.values())
-
-    def __len__(self) -> int:
-        return len(self._specs)
-
-    @property
-    def regions(self) -> tuple[str, ...]:
-        """The names of the regions, in the order given."""
-        return tuple(self._specs)

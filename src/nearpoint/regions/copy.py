@@ -16,13 +16,13 @@ from nearpoint.regions.conditions import fails, is_unchanged
 from nearpoint.regions.store import Store
 from nearpoint.signing import UNSIGNED_PAYLOAD
 from nearpoint.wire.message import Body, BodyTooLargeError, Headers, Request, Response, StreamBody, read_all
+from nearpoint.wire.ranges import Span, parse_content_range
 from nearpoint.wire.upstream_error import UpstreamError
 
 ERROR_BYTES_MAX = 64 * 1024
 TAGS_BYTES_MAX = 64 * 1024
 SOURCE_BYTES_MAX = 5 * 1024**3  # S3 API Reference, CopyObject: what is larger is copied part by part
 _RANGE = re.compile(r"bytes=(\d{1,19})-(\d{1,19})")
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19})")
 # Fields that describe the content and go with it unless the caller replaces them.
 _CONTENT = frozenset(
     {
@@ -153,8 +153,8 @@ async def _open(
         except UpstreamError:
             continue
         if got.status == 416 and extent is not None:
-            match = _CONTENT_RANGE.fullmatch(got.headers.get("content-range") or "")
-            raise beyond_source(*extent, match[3] if match else "unknown")
+            stated = parse_content_range(got.headers.get("content-range") or "")
+            raise beyond_source(*extent, "unknown" if stated is None or stated.size is None else stated.size)
         if got.status == 405 and version is not None:
             raise AwsError(
                 "InvalidRequest",
@@ -176,12 +176,12 @@ def _check(request: Request, got: Response, version: str | None, extent: tuple[i
     size = got.body.length
     if extent is not None:
         first, last = extent
-        match = _CONTENT_RANGE.fullmatch(headers.get("content-range") or "")
-        if match is None:
+        stated = parse_content_range(headers.get("content-range") or "")
+        if stated is None or stated.size is None:
             if first != 0 or size != last + 1:
                 raise AwsError("NotImplemented", "The store of the copy's source does not answer ranges")
-        elif (match[1], match[2]) != (str(first), str(last)):
-            raise beyond_source(first, last, match[3])
+        elif stated.span != Span(first, last):
+            raise beyond_source(first, last, stated.size)
         size = last - first + 1
     if size is None:
         raise AwsError("NotImplemented", "The store of the copy's source does not say how large it is")

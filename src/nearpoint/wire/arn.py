@@ -27,22 +27,6 @@ class Arn:
     def __str__(self) -> str:
         return f"arn:{self.partition}:{self.service}:{self.region}:{self.account}:{self.resource}"
 
-    @property
-    def resource_type(self) -> str:
-        """What stands before the first `/` or `:` of the resource; empty when there is neither (an S3 bucket)."""
-        return self._split()[0]
-
-    @property
-    def resource_id(self) -> str:
-        """What stands after the first `/` or `:` of the resource; all of it when there is neither."""
-        return self._split()[1]
-
-    def _split(self) -> tuple[str, str]:
-        for at, character in enumerate(self.resource):
-            if character in "/:":
-                return self.resource[:at], self.resource[at + 1 :]
-        return "", self.resource
-
 
 def parse_arn(text: str) -> Arn:
     """The parts of an ARN. Raises MalformedArnError."""
@@ -50,12 +34,3 @@ def parse_arn(text: str) -> Arn:
     if len(text) > _LENGTH_MAX or len(parts) != 6 or parts[0] != "arn" or not (parts[1] and parts[2] and parts[5]):
         raise MalformedArnError(f"not an ARN: {text[:100]!r}")
     return Arn(partition=parts[1], service=parts[2], region=parts[3], account=parts[4], resource=parts[5])
-
-
-def is_arn(text: str) -> bool:
-    """True for a text that `parse_arn` takes."""
-    try:
-        parse_arn(text)
-    except MalformedArnError:
-        return False
-    return True

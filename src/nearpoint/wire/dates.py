@@ -70,12 +70,6 @@ def iso_date(moment: datetime) -> str:
     )
 
 
-def basic_date(moment: datetime) -> str:
-    """The moment in ISO 8601's basic form as signatures write it, `20261123T043200Z`."""
-    at = moment.astimezone(UTC) if moment.tzinfo is not None else moment
-    return f"{at.year:04}{at.month:02}{at.day:02}T{at.hour:02}{at.minute:02}{at.second:02}Z"
-
-
 def parse_iso_date(text: str) -> datetime | None:
     """The moment of an ISO 8601 date, with or without time, fraction and zone (UTC without); None when it is none."""
     match = _ISO.fullmatch(text.strip())

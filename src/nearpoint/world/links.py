@@ -22,7 +22,6 @@ JITTER = 0.02
 SLOW_EXTRA_S = 2.0
 CONNECT_TIMEOUT_S = 5.0
 FAULTS: Final = ("refuse", "blackhole", "slow", "errors", "stop")
-BROKEN: Final = ("refuse", "blackhole", "stop")  # faults in which no byte gets through
 
 _UNAVAILABLE_BODY = (
     b'<?xml version="1.0" encoding="UTF-8"?>\n'
