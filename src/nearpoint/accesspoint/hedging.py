@@ -19,6 +19,8 @@ _RECOMPUTE_EVERY = 16
 # At most one request in twenty is asked twice; a quiet time does not save up for a storm.
 SHARE_MAX = 0.05
 SAVED_MAX = 4.0
+# The event loop's timers know whole milliseconds: a shorter wait would ask twice at once and waste the budget.
+WAIT_MIN_S = 0.002
 
 
 class SlowMark:
@@ -66,13 +68,13 @@ async def race(
 ) -> tuple[Response, bool]:
     """The first answer below 500, and whether it is the second's; the loser is cancelled.
 
-    The second is asked after `wait_s`, if the budget has room. When neither has a good answer, the first's outcome is
-    the outcome: its answer, or what it raised.
+    The second is asked after `wait_s`, or WAIT_MIN_S if that is more, if the budget has room. When neither has a good
+    answer, the first's outcome is the outcome: its answer, or what it raised.
     """
     asked = [asyncio.ensure_future(first)]
     winner: asyncio.Future[Response] | None = None
     try:
-        await asyncio.wait(asked, timeout=wait_s)
+        await asyncio.wait(asked, timeout=max(wait_s, WAIT_MIN_S))
         if not asked[0].done() and budget.take():
             asked.append(asyncio.ensure_future(second()))
         waiting = set(asked)
