@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -19,7 +20,7 @@ from nearpoint.edge.invalidation import compile_invalidation
 from nearpoint.edge.store import lifetime
 from nearpoint.edge.store.counts import Counts, number_of, slots_for
 from nearpoint.edge.store.disk import DiskStore, new_body_id
-from nearpoint.edge.store.record import Record, key_bytes, part_key, part_of_key, read_record, record_key, seal
+from nearpoint.edge.store.record import Note, Record, key_bytes, part_key, part_of_key, read_record, record_key, seal
 
 
 def record(path: str, *, body: bytes | None = b"x", variant: tuple[str | None, ...] = (), **fields: Any) -> Record:
@@ -207,6 +208,33 @@ def test_two_processes_see_the_same_and_hear_of_notes(tmp_path: Path) -> None:
     assert [note.id for note in notes] == ["I1"]
     assert store.notes(last) == ([], last)
     store.close()
+
+
+def test_on_a_full_disk_nothing_is_written_to_pages_that_have_no_block(store: DiskStore, monkeypatch: Any) -> None:
+    store.keep(record("/first"))
+    store.flush()
+    full = []
+
+    def take_blocks(descriptor: int, at: int, size: int) -> None:
+        full.append(at)
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr("nearpoint.edge.store.room.take_blocks", take_blocks)
+    for at in range(200):
+        store.keep(record(f"/{at}", body=b"x" * 30_000))
+        store.flush()
+        kept_file(store, f"/file-{at}", b"x" * 40_000)
+    written = (store._folder / "index" / "data.mdb").stat().st_blocks * 512
+    assert full
+    assert written <= max(full)  # as far as there were blocks
+    assert store.refused > 0
+    assert 0 < len(files(store)) == store.totals.parts
+    last = next(path for path in (f"/{at}" for at in reversed(range(200))) if find(store, path) is not None)
+    store.drop(record_key(record(last).key), 1.0)
+    store.note(Note(distribution_id="d", id="i", at=1.0, exact=("/x",), prefixes=()))
+    store.flush()
+    assert find(store, last) is None
+    assert len(store.notes(0)[0]) == 1
 
 
 def test_a_folder_of_an_earlier_boot_is_kept_only_when_it_was_sealed(tmp_path: Path) -> None:

@@ -83,6 +83,7 @@ class Registry:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 os.ftruncate(descriptor, _SIZE)
+                os.posix_fallocate(descriptor, 0, _SIZE)  # a page without a block on a full disk would be a SIGBUS
                 self._map = mmap.mmap(descriptor, _SIZE)
             finally:
                 os.close(descriptor)

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from nearpoint.edge.eviction import USES_MAX
+from nearpoint.edge.store.room import take_blocks
 
 _HEADER_BYTES = 4_096
 _SLOTS_MIN = 1 << 14
@@ -27,7 +28,7 @@ def slots_for(capacity_bytes: int) -> int:
 
 
 class Counts:
-    """The counters of one store. A record is known by a number made of its key."""
+    """The counters of one store; raises OSError. A record is known by a number made of its key."""
 
     def __init__(self, path: Path, capacity_bytes: int) -> None:
         self._slots = slots_for(capacity_bytes)
@@ -38,6 +39,7 @@ class Counts:
             if os.fstat(descriptor).st_size != size:
                 os.ftruncate(descriptor, 0)
                 os.ftruncate(descriptor, size)
+            take_blocks(descriptor, 0, size)
             self._map = mmap.mmap(descriptor, size)
         finally:
             os.close(descriptor)

@@ -8,17 +8,19 @@ many in one transaction; whoever reads sees the state before or after one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import lmdb
 import structlog
 
 from nearpoint.edge.blob import BLOB_BYTES_MIN, Blob
+from nearpoint.edge.notices import Notices
 from nearpoint.edge.store import lifetime
 from nearpoint.edge.store.counts import Counts, number_of
 from nearpoint.edge.store.index import Change, Drop, Index, Put, PutPart, Totals
@@ -43,6 +45,7 @@ BATCH = 128  # changes in one transaction
 WAITING_MAX = 4_096  # changes that wait; what comes then is not kept
 _GATHER_S = 0.002  # for more to come before a transaction
 _ORPHAN_AGE_S = 60.0
+NOTICE_EVERY_S = 1.0  # how often the log says that the disk is full, and what is kept gives way
 
 
 class DiskStore:
@@ -55,6 +58,7 @@ class DiskStore:
         self.capacity_bytes = max(capacity_bytes, CAPACITY_BYTES_MIN)
         self.kept = lifetime.prepare(folder)
         self.refused = 0  # what was not kept because too much waited, or the disk is full
+        self._notices = Notices(NOTICE_EVERY_S, time.monotonic)
         self._bodies = folder / lifetime.BODIES
         self._folder = folder
         self._counts = Counts(folder / lifetime.COUNTS, self.capacity_bytes)
@@ -148,7 +152,7 @@ class DiskStore:
                 written.replace(path)
         except OSError as error:
             self.refused += 1
-            log.warning("a body cannot be written to the store", error=str(error))
+            self._cannot_write(error)
             with contextlib.suppress(OSError):
                 written.unlink()
             return None
@@ -184,10 +188,7 @@ class DiskStore:
     def _change(self, change: Change) -> None:
         if self._queue.qsize() > WAITING_MAX:
             self.refused += 1
-            if isinstance(change, Put) and isinstance(change.record, Record):
-                self._unlink([part_key(change.record.body_id, number) for number, _ in change.parts])
-            elif isinstance(change, PutPart):
-                self._unlink([part_key(change.body_id, change.number)])
+            self._unlink_parts([change])
             return
         self._queue.put(change)
 
@@ -224,13 +225,38 @@ class DiskStore:
         except lmdb.MapFullError:
             # Its pages are more than was reckoned: let go of a tenth and go on without what was to be kept.
             self.refused += len(changes)
-            wanted, more = self._index.totals.used_bytes * 9 // 10, True
-            while more:
-                orphans, more = self._index.shrink(wanted)
-                self._unlink(orphans)
-            for change in changes:
-                if isinstance(change, Put) and isinstance(change.record, Record):
-                    self._unlink([part_key(change.record.body_id, number) for number, _ in change.parts])
+            self._give_way()
+            self._unlink_parts(changes)
+        except OSError as error:
+            rest = [change for change in changes if isinstance(change, Drop | Note)]
+            self.refused += len(changes) - len(rest)
+            self._unlink_parts(changes)
+            self._cannot_write(error)
+            if rest:
+                self._unlink(self._index.apply(rest))
+
+    def _cannot_write(self, error: OSError) -> None:
+        """The disk is full, as a rule: what is kept gives way, a tenth at a time."""
+        unsaid = self._notices.due(error.errno)
+        if unsaid is not None:
+            log.warning("the store cannot be written to", error=str(error), others_before=unsaid)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                self._queue.put(self._give_way)
+
+    def _give_way(self) -> None:
+        """Let go of a tenth of what is kept."""
+        wanted, more = self._index.totals.used_bytes * 9 // 10, True
+        while more:
+            orphans, more = self._index.shrink(wanted)
+            self._unlink(orphans)
+
+    def _unlink_parts(self, changes: Iterable[Change]) -> None:
+        """Delete the files of what is not kept after all."""
+        for change in changes:
+            if isinstance(change, Put) and isinstance(change.record, Record):
+                self._unlink([part_key(change.record.body_id, number) for number, _ in change.parts])
+            elif isinstance(change, PutPart):
+                self._unlink([part_key(change.body_id, change.number)])
 
     def _unlink(self, keys: list[PartKey]) -> None:
         for key in keys:

@@ -8,7 +8,7 @@ one transaction, so whoever is killed in the middle of one has changed nothing.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,17 @@ from nearpoint.edge.store.record import (
     read_record,
     seal,
 )
+from nearpoint.edge.store.room import Room
 
 PAGE_BYTES = 4_096
 _IN_PAGE_MAX = 1_900  # a longer value has pages of its own
 _ROW_BYTES = 160  # of a record in `places` and a queue
 FILE_BYTES = 600  # of a part beside its file's bytes: rows, inode, directory
-STEPS_MAX = 4_000  # of eviction in one transaction: others wait for it
+STEPS_MAX = 500  # of eviction in one transaction: others wait for it
 NOTES_MAX = 20_000
+# What a transaction may take beyond the pages in use, values aside; most of its pages have been given back before.
+AHEAD_BYTES = 4 << 20
+SPARE_BYTES = 1 << 20  # on a full disk, for what makes room
 _PLACE = struct.Struct(">QQ?")  # number in the queue, bytes, in main
 _NUMBER = struct.Struct(">Q")
 _TOTALS = struct.Struct(">8Q")
@@ -109,17 +113,23 @@ class Index:
         self.counts = counts
         # A process that is killed loses nothing: what it wrote is in the kernel's page cache. Whether the machine
         # has been, `lifetime` knows.
+        map_bytes = capacity_bytes * 2 + (256 << 20)
         self._env = lmdb.open(
             str(path),
-            map_size=capacity_bytes * 2 + (256 << 20),
+            map_size=map_bytes,
             max_dbs=8,
             max_readers=512,
             sync=False,
             writemap=True,
             mode=0o600,
         )
+        # Not closed before the environment is: that would give up LMDB's own locks of the file.
+        self._locks = Room(path / "lock.mdb", (path / "lock.mdb").stat().st_size)
+        self._pages = Room(path / "data.mdb", map_bytes)
+        self._locks.have(1)
         self._env.reader_check()
         with self._env.begin(write=True) as txn:
+            self._have_room(())
             self._records = self._env.open_db(b"records", txn=txn)
             self._parts = self._env.open_db(b"parts", txn=txn)
             self._places = self._env.open_db(b"places", txn=txn)
@@ -132,6 +142,8 @@ class Index:
         if sync:
             self._env.sync(True)
         self._env.close()
+        self._pages.close()
+        self._locks.close()
 
     # --- reading
 
@@ -177,10 +189,11 @@ class Index:
     def apply(self, changes: Iterable[Change]) -> list[PartKey]:
         """Make changes, and room for them. Returns the files that nothing leads to any more.
 
-        Raises lmdb.MapFullError, having changed nothing.
+        Raises lmdb.MapFullError, and OSError where the disk is full, having changed nothing.
         """
         changes = list(changes)
         with self._env.begin(write=True) as txn:
+            self._have_room(changes)
             work = _Work(self, txn, self._read_totals(txn))
             for change in changes:
                 match change:
@@ -199,12 +212,32 @@ class Index:
         return work.orphans
 
     def shrink(self, capacity_bytes: int) -> tuple[list[PartKey], bool]:
-        """Let go of what is more than this. Returns the files that may go, and whether there is more to do."""
+        """Let go of what is more than this. Returns the files that may go, and whether there is more to do.
+
+        Raises OSError where the disk is full.
+        """
         with self._env.begin(write=True) as txn:
+            self._have_room(())
             work = _Work(self, txn, self._read_totals(txn))
             work.evict(capacity_bytes)
             work.end()
             return work.orphans, work.used_bytes > capacity_bytes
+
+    def _have_room(self, changes: Sequence[Change]) -> None:
+        """Have blocks for the pages that a transaction may write; called in it. What is to be kept needs more of them,
+        so that on a full disk the rest can still be done. Raises OSError."""
+        used_bytes = (self._env.info()["last_pgno"] + 1) * PAGE_BYTES
+        need_bytes = used_bytes + min(used_bytes, AHEAD_BYTES)
+        kept = [change for change in changes if isinstance(change, Put | PutPart)]
+        if kept:
+            need_bytes += SPARE_BYTES + sum(_value_bytes(change) for change in kept)
+        self._pages.have(need_bytes)
+
+
+def _value_bytes(change: Put | PutPart) -> int:
+    """More than its value takes in the tables."""
+    record = change.record if isinstance(change, Put) else None
+    return PAGE_BYTES + (2 * (len(record.body or b"") + len(record.fields)) if isinstance(record, Record) else 0)
 
 
 class _Work:
