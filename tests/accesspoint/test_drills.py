@@ -121,3 +121,14 @@ async def test_with_every_region_gone_the_answer_comes_soon_and_says_when_to_ask
     assert (status, headers.get("retry-after")) == (503, "1")
     assert b"<Code>ServiceUnavailable</Code>" in body
     probing.cancel()
+
+
+@pytest.mark.parametrize(("method", "target"), [("POST", "/key?uploads"), ("PUT", "/key?uploadId=near.x&partNumber=1")])
+async def test_a_write_that_can_go_nowhere_else_does_not_outwait_its_region(
+    drill: Drill, method: str, target: str
+) -> None:
+    for store in drill.world.stores.values():
+        store.behave = "hang"  # not yet found dead when the write begins
+    async with asyncio.timeout(10):
+        status, headers, body = await drill.world.ask(method, target)
+    assert (status, headers.get("retry-after")) == (503, "1"), body

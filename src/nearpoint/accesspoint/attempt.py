@@ -86,17 +86,15 @@ class Attempts:
     async def ask(self, incoming: Incoming, route: Route, *, is_last: bool) -> Response:
         """The region's answer. Raises UpstreamError, and AwsError for a request that proved wrong on the way."""
         call = incoming.call
-        if is_last:
+        if not call.is_read and (incoming.payload.kept or (call.repeatable and not is_last)):
+            return await self._send_watched(incoming, route, is_last=is_last)
+        if is_last or not call.is_read:
             is_dead = self._fleet.states[route.region] is State.EJECTED
             return await self._send(incoming, route, _head_within(round(DEAD_S * 10)) if is_dead else PATIENT)
         if call.is_download:
             return await self._send(incoming, route, BRISK)
-        if call.is_read:
-            wait_s = first_byte_s(self._fleet.rtt_ms_p50(route.region))
-            return await self._send(incoming, route, _head_within(round(wait_s * 10)))
-        if not call.repeatable:
-            return await self._send(incoming, route, PATIENT)
-        return await self._send_watched(incoming, route)
+        wait_s = first_byte_s(self._fleet.rtt_ms_p50(route.region))
+        return await self._send(incoming, route, _head_within(round(wait_s * 10)))
 
     async def rest(self, incoming: Incoming, request: Request, query: str, route: Route, *, is_last: bool) -> Response:
         """The answer to `request`, which asks for the rest of a download. Raises UpstreamError."""
@@ -114,10 +112,12 @@ class Attempts:
         """The routes in their order, those to regions that have been found dead last."""
         return sorted(routes, key=lambda route: self._fleet.states[route.region] is State.EJECTED)
 
-    async def _send_watched(self, incoming: Incoming, route: Route) -> Response:
-        """A write that can be repeated elsewhere: left when its region is found dead, or takes too long."""
+    async def _send_watched(self, incoming: Incoming, route: Route, *, is_last: bool) -> Response:
+        """A write, left when its region is found dead; one that can be repeated elsewhere, too, when it takes long."""
         started_s = self._clock_s()
-        limit_s = REPEATABLE_WRITE_S if incoming.payload.kept else float("inf")
+        elsewhere = incoming.call.repeatable and not is_last
+        limit_s = REPEATABLE_WRITE_S if elsewhere and incoming.payload.kept else float("inf")
+        dead_s = WATCH_S if elsewhere else DEAD_S
         task = asyncio.ensure_future(self._send(incoming, route, PATIENT))
         try:
             while True:
@@ -126,7 +126,7 @@ class Attempts:
                     return task.result()
                 waited_s = self._clock_s() - started_s
                 is_dead = self._fleet.states[route.region] is State.EJECTED
-                if waited_s >= limit_s or (is_dead and waited_s >= WATCH_S and incoming.payload.sendable):
+                if waited_s >= limit_s or (is_dead and waited_s >= dead_s and incoming.payload.sendable):
                     raise UpstreamError("timeout", f"no answer from {route.region} in {waited_s:.2f} s")
         finally:
             if not task.done():
