@@ -137,12 +137,12 @@ def memory_bytes(pid: int) -> int:
 def nearpoint(
     folder: Path, origin_port: int, *, workers: int = 1, on_core: int | str = SERVER_CORE, more: str = ""
 ) -> Iterator[Subject]:
-    """`nearpoint edge`; `more` are further arguments of `run_edge`."""
+    """`nearpoint edge`; `more` are further options."""
     (port,) = free_ports(1)
     program = (
-        "import pathlib, sys; from nearpoint.cli.edge import run_edge; "
-        "sys.exit(run_edge(sys.argv[1], sys.argv[2], access_log=sys.argv[3], cache_mb=1024, "
-        f"cache_dir=pathlib.Path(sys.argv[4]), cache_gb=4, workers={workers}, {more}))"
+        "import pathlib, sys; from nearpoint.cli.edge import Options, run_edge; "
+        "sys.exit(run_edge(Options(listen=sys.argv[1], origin=sys.argv[2], access_log=pathlib.Path(sys.argv[3]), "
+        f"cache_mb=1024, cache_dir=pathlib.Path(sys.argv[4]), cache_gb=4, workers={workers}, {more})))"
     )
     command = [sys.executable, "-c", program, f"127.0.0.1:{port}", f"http://127.0.0.1:{origin_port}"]
     command += [str(folder / f"edge-{port}.log"), str(folder / f"edge-{port}")]

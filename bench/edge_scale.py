@@ -36,7 +36,7 @@ IDLE_MIB_MAX = 200
 HIT = ROWS[0]
 RANGE = Row(name="range", path="/1", headers=("Range: bytes=0-511",), targets={})
 TLS_PAIR = (
-    "tls_certs=[pathlib.Path(sys.argv[4]).parent / 'c.pem'], tls_keys=[pathlib.Path(sys.argv[4]).parent / 'k.pem']"
+    "tls_certs=(pathlib.Path(sys.argv[4]).parent / 'c.pem',), tls_keys=(pathlib.Path(sys.argv[4]).parent / 'k.pem',)"
 )
 
 

@@ -21,18 +21,26 @@ from nearpoint.edge.logline import FIELDS
 from nearpoint.edge.standalone import OriginUrl
 from nearpoint.wire.listen import parse_listen
 
-PROGRAM = """
-import sys
-from nearpoint.cli.edge import run_edge
-listen, origin, workers, log = sys.argv[1:]
-sys.exit(run_edge(listen, origin, workers=int(workers), access_log=log or None))
-"""
+
+def command(listen: str, origin: str, workers: int = 1, log: str = "") -> list[str]:
+    made = [
+        sys.executable,
+        "-m",
+        "nearpoint",
+        "edge",
+        "--listen",
+        listen,
+        "--origin",
+        origin,
+        "--workers",
+        str(workers),
+    ]
+    return [*made, "--access-log", log] if log else made
 
 
 @contextmanager
 def running(origin: str, workers: int = 1, log: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = [sys.executable, "-c", PROGRAM, "127.0.0.1:0", origin, str(workers), log]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command("127.0.0.1:0", origin, workers, log), stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
             said = process.stderr.readline()
@@ -131,10 +139,7 @@ def test_what_it_refuses_it_says_in_one_line(listen: str, origin: str, code: int
     with socket.create_server(("127.0.0.1", 0)) as taken:
         if listen == "taken":
             listen = f"127.0.0.1:{taken.getsockname()[1]}"
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, listen, origin, "1", ""],
-            capture_output=True, text=True, timeout=20, check=False,
-        )  # fmt: skip
+        done = subprocess.run(command(listen, origin), capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == code
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""

@@ -220,4 +220,4 @@ def test_what_it_refuses(options: tuple[str, str]) -> None:
     command = [sys.executable, "-c", program, "edge", "--listen", "127.0.0.1:0", "--origin", "http://x", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("nearpoint edge: ")
+    assert done.stderr.startswith("nearpoint: ")

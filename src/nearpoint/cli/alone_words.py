@@ -27,7 +27,7 @@ def edge(
         int, typer.Option(min=1, metavar="MB", help="Memory for the cache, all workers together.")
     ] = 256,
     access_log: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Write CloudFront's standard log lines there.")
+        Path | None, typer.Option(metavar="FILE", help="Write CloudFront's standard log lines there.")
     ] = None,
     access_log_mb: Annotated[
         int, typer.Option(min=0, metavar="MB", help="Put the log away and compress it when it is so large; 0: never.")
@@ -57,27 +57,15 @@ def edge(
     ] = None,
 ) -> None:
     """Run a caching edge alone, in front of any origin: no world, no control plane. It honours Cache-Control."""
-    from nearpoint.cli.edge import run_edge
+    from nearpoint.cli.edge import Options, run_edge
 
-    raise typer.Exit(
-        run_edge(
-            listen,
-            origin,
-            workers=workers,
-            cache_mb=cache_mb,
-            access_log=access_log,
-            access_log_mb=access_log_mb,
-            access_log_hours=access_log_hours,
-            access_log_keep=access_log_keep,
-            cache_tag_header=cache_tag_header,
-            cache_dir=cache_dir,
-            cache_gb=cache_gb,
-            admin=admin,
-            tls_certs=tls_cert or (),
-            tls_keys=tls_key or (),
-            redirect_http=redirect_http,
-        )
-    )
+    options = Options(
+        listen=listen, origin=origin, workers=workers, cache_mb=cache_mb, access_log=access_log,
+        access_log_mb=access_log_mb, access_log_hours=access_log_hours, access_log_keep=access_log_keep,
+        cache_tag_header=cache_tag_header, cache_dir=cache_dir, cache_gb=cache_gb, admin=admin,
+        tls_certs=tuple(tls_cert or ()), tls_keys=tuple(tls_key or ()), redirect_http=redirect_http,
+    )  # fmt: skip
+    raise typer.Exit(run_edge(options))
 
 
 @commands.command(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 import tempfile
-from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from nearpoint.cli.console import CommandError, Exit
 from nearpoint.cli.workers import WORKERS_MAX, Sockets, close_all, open_sockets, run_workers
 from nearpoint.edge.bounds import Bounds
 from nearpoint.edge.logfile import Rotation
@@ -21,88 +21,67 @@ from nearpoint.wire.certificates import context_from_files
 from nearpoint.wire.listen import listening_socket, parse_listen, shown_address
 
 
-def run_edge(
-    listen: str,
-    origin: str,
-    *,
-    workers: int = 1,
-    cache_mb: int = 256,
-    access_log: str | None = None,
-    access_log_mb: int = 256,
-    access_log_hours: float = 24,
-    access_log_keep: int = 30,
-    cache_tag_header: str = "",
-    cache_dir: Path | None = None,
-    cache_gb: float = 1.0,
-    admin: str | None = None,
-    tls_certs: Sequence[Path] = (),
-    tls_keys: Sequence[Path] = (),
-    redirect_http: str | None = None,
-) -> int:
-    """Serve until SIGTERM or SIGINT. Returns the exit code: 0 ended as asked, 1 could not serve, 2 bad arguments."""
-    try:
-        addresses = [parse_listen(listen)]
-        if redirect_http is not None:
-            addresses.append(parse_listen(redirect_http))
-        admin_address = parse_listen(admin) if admin is not None else None
-        url = OriginUrl.parse(origin)
-        if not 1 <= workers <= WORKERS_MAX:
-            raise ValueError(f"{workers} workers: between 1 and {WORKERS_MAX}")
-        if cache_mb < 1:
-            raise ValueError(f"a cache of {cache_mb} MB: at least 1")
-        if not 0.01 <= cache_gb <= 1_000_000:
-            raise ValueError(f"a cache of {cache_gb} GB on disk: between 0.01 and 1,000,000")
-        if access_log_mb < 0 or access_log_hours < 0 or access_log_keep < 0:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of the command, by their names. `tls_certs` and `tls_keys` are pairs in the same order."""
+
+    listen: str
+    origin: str
+    workers: int = 1
+    cache_mb: int = 256
+    access_log: Path | None = None
+    access_log_mb: int = 256
+    access_log_hours: float = 24
+    access_log_keep: int = 30
+    cache_tag_header: str = ""
+    cache_dir: Path | None = None
+    cache_gb: float = 1.0
+    admin: str | None = None
+    tls_certs: tuple[Path, ...] = ()
+    tls_keys: tuple[Path, ...] = ()
+    redirect_http: str | None = None
+
+    def check(self) -> None:
+        """Raises ValueError or OSError for what can't be served, before anything is opened."""
+        if not 1 <= self.workers <= WORKERS_MAX:
+            raise ValueError(f"{self.workers} workers: between 1 and {WORKERS_MAX}")
+        if self.cache_mb < 1:
+            raise ValueError(f"a cache of {self.cache_mb} MB: at least 1")
+        if not 0.01 <= self.cache_gb <= 1_000_000:
+            raise ValueError(f"a cache of {self.cache_gb} GB on disk: between 0.01 and 1,000,000")
+        if self.access_log_mb < 0 or self.access_log_hours < 0 or self.access_log_keep < 0:
             raise ValueError("--access-log-mb, -hours and -keep: 0 (no bound) or more")
-        if cache_tag_header and not is_tag_field(cache_tag_header):
-            raise ValueError(f"{cache_tag_header!r} is not the name of a header")
-        if len(tls_certs) != len(tls_keys):
+        if self.cache_tag_header and not is_tag_field(self.cache_tag_header):
+            raise ValueError(f"{self.cache_tag_header!r} is not the name of a header")
+        if len(self.tls_certs) != len(self.tls_keys):
             raise ValueError("each --tls-cert needs its --tls-key, in the same order")
-        tls = tuple(zip(tls_certs, tls_keys, strict=True))
-        if tls:
-            context_from_files(tls)  # what is wrong with it is said now
-        elif redirect_http is not None:
+        if self.tls:
+            context_from_files(self.tls)
+        elif self.redirect_http is not None:
             raise ValueError("--redirect-http needs --tls-cert and --tls-key")
+
+    @property
+    def tls(self) -> tuple[tuple[Path, Path], ...]:
+        """Each certificate with its key."""
+        return tuple(zip(self.tls_certs, self.tls_keys, strict=True))
+
+
+def run_edge(options: Options) -> int:
+    """Serve until SIGTERM or SIGINT. Returns the exit code. Raises CommandError for what keeps it from starting."""
+    try:
+        addresses = [parse_listen(each) for each in (options.listen, options.redirect_http) if each is not None]
+        admin = None if options.admin is None else parse_listen(options.admin)
+        origin = OriginUrl.parse(options.origin)
+        options.check()
     except OSError as error:  # a certificate or its key
         said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        print(f"nearpoint edge: {said}", file=sys.stderr)
-        return 2
+        raise CommandError(said, Exit.USAGE) from None
     except ValueError as error:
-        print(f"nearpoint edge: {error}", file=sys.stderr)
-        return 2
-    sockets: list[list[socket.socket]] = []
-    try:
-        sockets = open_sockets(addresses, workers)
-        if admin_address is not None:
-            sockets[0].append(listening_socket(*admin_address, shared=False))
-        if access_log is not None:
-            Path(access_log).open("ab").close()  # a name that can't be written is said now
-        if cache_dir is not None:
-            lifetime.prepare(cache_dir)
-    except OSError as error:
-        close_all(sockets)
-        print(f"nearpoint edge: {error.filename or listen}: {error.strerror or error}", file=sys.stderr)
-        return 1
-    scheme = "https" if tls else "http"
-    shown = shown_address(sockets[0][0])
-    also = f", admin at http://{shown_address(sockets[0][-1])}" if admin_address is not None else ""
-    processes = "1 worker" if workers == 1 else f"{workers} workers"
-    print(f"nearpoint edge: {scheme}://{shown} -> {origin} ({processes}{also})", file=sys.stderr, flush=True)
+        raise CommandError(str(error), Exit.USAGE) from None
+    sockets = _opened(options, addresses, admin)
+    _banner(options, sockets[0])
     with tempfile.TemporaryDirectory(prefix="nearpoint-edge-") as folder:
-        service = Service(
-            origin=url,
-            bounds=Bounds(cache_bytes_max=cache_mb * 1_048_576 // workers),
-            workers=workers,
-            metrics_dir=Path(folder),
-            log_path=Path(access_log) if access_log is not None else None,
-            tag_field=cache_tag_header,
-            rotation=Rotation(
-                bytes_max=access_log_mb * 1_048_576, age_s_max=access_log_hours * 3600, kept_max=access_log_keep
-            ),
-            cache_dir=cache_dir,
-            cache_bytes=int(cache_gb * 1_073_741_824),
-            tls=tls,
-        )
+        service = _service(options, origin, Path(folder))
 
         def work(number: int, socks: Sockets, alive: int | None) -> int:
             import uvloop
@@ -110,8 +89,8 @@ def run_edge(
             logs.configure("edge")
             listening = Listening(
                 main=socks[0],
-                redirect=socks[1] if redirect_http is not None else None,
-                admin=socks[-1] if admin_address is not None and number == 0 else None,
+                redirect=socks[1] if options.redirect_http is not None else None,
+                admin=socks[-1] if options.admin is not None and number == 0 else None,
             )
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(serve(service, listening, number=number, alive=alive))
@@ -119,7 +98,53 @@ def run_edge(
 
         code = run_workers("edge", sockets, work)
     close_all(sockets)
-    if cache_dir is not None:
+    if options.cache_dir is not None:
         with suppress(OSError):
-            lifetime.seal(cache_dir)
+            lifetime.seal(options.cache_dir)
     return code
+
+
+def _opened(options: Options, addresses: list[tuple[str, int]], admin: tuple[str, int] | None) -> list[Sockets]:
+    """The sockets of each worker, the admin's last among those of the first; log and cache folder can be written."""
+    sockets: list[Sockets] = []
+    try:
+        opened = open_sockets(addresses, options.workers)
+        sockets.extend(opened)
+        if admin is not None:
+            opened[0].append(listening_socket(*admin, shared=False))
+        if options.access_log is not None:
+            options.access_log.open("ab").close()
+        if options.cache_dir is not None:
+            lifetime.prepare(options.cache_dir)
+    except OSError as error:
+        close_all(sockets)
+        raise CommandError(f"{error.filename or options.admin}: {error.strerror or error}") from None
+    return sockets
+
+
+def _banner(options: Options, socks: Sockets) -> None:
+    scheme = "https" if options.tls else "http"
+    also = f", admin at http://{shown_address(socks[-1])}" if options.admin is not None else ""
+    workers = f"{options.workers} worker{'' if options.workers == 1 else 's'}{also}"
+    said = f"nearpoint edge: {scheme}://{shown_address(socks[0])} -> {options.origin} ({workers})"
+    print(said, file=sys.stderr, flush=True)
+
+
+def _service(options: Options, origin: OriginUrl, metrics_dir: Path) -> Service:
+    """What every worker serves; sizes in bytes, ages in seconds."""
+    return Service(
+        origin=origin,
+        bounds=Bounds(cache_bytes_max=options.cache_mb * 1_048_576 // options.workers),
+        workers=options.workers,
+        metrics_dir=metrics_dir,
+        log_path=options.access_log,
+        tag_field=options.cache_tag_header,
+        rotation=Rotation(
+            bytes_max=options.access_log_mb * 1_048_576,
+            age_s_max=options.access_log_hours * 3600,
+            kept_max=options.access_log_keep,
+        ),
+        cache_dir=options.cache_dir,
+        cache_bytes=int(options.cache_gb * 1_073_741_824),
+        tls=options.tls,
+    )
