@@ -36,19 +36,13 @@ def command(*, data: Path, check: bool, afresh: bool, as_json: bool) -> int:
     folder = client.layout.replication
     memory = Memory(folder, repair=not check)
     try:
-        with _alone(folder, repair=not check):
+        with regions_answer(), _alone(folder, repair=not check):
             found = memory.unfinished(time.time())
             if found is not None and not afresh:
                 begun = datetime.fromtimestamp(found.started_at).strftime("%Y-%m-%d %H:%M")
                 notes.print(f"Going on with what was begun at {begun}. (--afresh begins anew.)")
             with Watched() as shown:
                 done = asyncio.run(_sweep(client.world, memory, check=check, afresh=afresh, shown=shown))
-    except UnavailableError as error:
-        raise CommandError(
-            f"A region cannot be reached: {error}. The same command goes on from here.", Exit.UNREACHABLE
-        ) from error
-    except RefusedError as error:
-        raise CommandError(str(error), Exit.REFUSED) from error
     except KeyboardInterrupt:
         notes.print("Stopped. The same command goes on from here.")
         raise
@@ -60,6 +54,19 @@ def command(*, data: Path, check: bool, afresh: bool, as_json: bool) -> int:
         complain(f"{one} and {two} were not compared: {why}")
     left = done.left_out or any(not report.equal if check else report.refused for _, _, report in done.reports)
     return int(Exit.FAILED if left else Exit.DONE)
+
+
+@contextmanager
+def regions_answer() -> Iterator[None]:
+    """Turns a region that does not answer, or says no, into a line for the user and its exit code."""
+    try:
+        yield
+    except UnavailableError as error:
+        raise CommandError(
+            f"A region cannot be reached: {error}. The same command goes on from here.", Exit.UNREACHABLE
+        ) from error
+    except RefusedError as error:
+        raise CommandError(str(error), Exit.REFUSED) from error
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import orjson
 
 from nearpoint.awsproto import AwsError
 from nearpoint.bucket.document import Inlet
+from nearpoint.bucket.internal import BATCH_MAX, PARKED_SHOWN_MAX, PATH, ROWS_MAX, WAIT_MAX_S
 from nearpoint.gateway.abilities import Abilities
 from nearpoint.gateway.calls import document
 from nearpoint.gateway.entries import DAMAGED, Intent, Pair, Tally
@@ -22,11 +23,7 @@ from nearpoint.gateway.taking import Taking
 from nearpoint.regions.payload import Payload
 from nearpoint.wire.message import Headers, Request, Response, StreamBody
 
-WAIT_MAX_S = 25.0  # below the 30 s that clients wait for a first byte
-ROWS_MAX = 1000
-BATCH_MAX = 1000
 COUNTING_S = 3.0
-PARKED_SHOWN_MAX = 100
 
 
 class Internal:
@@ -54,7 +51,7 @@ class Internal:
         fields = parse_qs(request.query, keep_blank_values=True, errors="strict")
         query = {name: values[0] for name, values in fields.items()}
         try:
-            match request.method, request.path.removeprefix("/-/"):
+            match request.method, request.path.removeprefix(PATH):
                 case "GET", "outbox":
                     return _json(await self._outbox(query))
                 case "POST", "outbox":

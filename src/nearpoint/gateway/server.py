@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 
 from nearpoint.awsproto import AwsError, load_service
+from nearpoint.bucket.internal import PATH as INTERNAL_PATH
 from nearpoint.gateway.abilities import Abilities
 from nearpoint.gateway.calls import Call, Calls, document
 from nearpoint.gateway.entries import UnloggedError
@@ -29,8 +30,6 @@ from nearpoint.wire.client import UpstreamError
 from nearpoint.wire.message import Headers, Request, Response
 
 log = structlog.get_logger("nearpoint.gateway")
-
-PATH = "/-/"  # no bucket can be named `-`
 
 
 class GatewayServer:
@@ -85,7 +84,7 @@ class GatewayServer:
     async def _answer(self, request: Request) -> Response:
         verified = self._authenticate(request)
         payload = payload_of(request.body, request.headers, verified)
-        if request.path.startswith(PATH):
+        if request.path.startswith(INTERNAL_PATH):
             return await self._internal.answer(request, payload)
         operation, labels, query = self._service.route(request.method, request.target, request.headers)
         bucket, key = labels.get("Bucket"), labels.get("Key")
