@@ -14,6 +14,7 @@ from typing import Any
 from nearpoint.awsproto.errors import AwsError
 from nearpoint.edge.log_target import log_bucket
 from nearpoint.stack.schema import Fields, Flag, Items, PropertyError, Schema, Text, Whole
+from nearpoint.stack.services.distribution_codes import code_of
 
 BEHAVIORS_MAX = 75
 ORIGINS_MAX = 100
@@ -232,7 +233,7 @@ def check_config(config: Any) -> dict[str, Any]:
     try:
         checked = CONFIG.check(config, "")
     except PropertyError as error:
-        raise _refuse("InvalidArgument", f"{error.text} ({error.path})") from None
+        raise _refuse(code_of(error.path, config), f"{error.text} ({error.path})") from None
     aliases = [alias.lower() for alias in checked.get("Aliases", ())]
     if len(set(aliases)) != len(aliases):
         raise _refuse("InvalidArgument", "The parameter CNAME contains a duplicate.")
@@ -361,8 +362,10 @@ def _check_behavior(behavior: dict[str, Any], targets: set[str]) -> None:
 
 def _check_error_responses(responses: list[dict[str, Any]]) -> None:
     codes = [response["ErrorCode"] for response in responses]
-    if len(set(codes)) != len(codes) or not set(codes) <= set(ERROR_CODES):
-        raise _refuse("InvalidArgument", "The parameter ErrorCode is repeated or not one that can be customised.")
+    if not set(codes) <= set(ERROR_CODES):
+        raise _refuse("InvalidErrorCode", "The parameter ErrorCode is not one that can be customised.")
+    if len(set(codes)) != len(codes):
+        raise _refuse("InvalidArgument", "The parameter ErrorCode is repeated.")
     for response in responses:
         if bool(response.get("ResponsePagePath")) != ("ResponseCode" in response):
             raise _refuse("InvalidArgument", "ResponsePagePath and ResponseCode go together.")
