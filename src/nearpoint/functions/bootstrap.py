@@ -346,6 +346,7 @@ def load_containment() -> Any:
 
 
 def main() -> NoReturn:
+    """Be a zygote until the control socket closes."""
     started = time.monotonic()
     control = socket.socket(fileno=int(sys.argv[1]))
     contain = load_containment()

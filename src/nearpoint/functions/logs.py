@@ -38,6 +38,7 @@ class LineCutter:
         self._dropped = 0
 
     def feed(self, data: bytes) -> list[str]:
+        """The lines that are complete by now, one too long in pieces; nothing beyond the bound of the call."""
         taken = data[: self._left]
         self._left -= len(taken)
         self._dropped += len(data) - len(taken)

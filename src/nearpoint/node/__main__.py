@@ -164,6 +164,7 @@ async def _measured(locations: Sequence[Location]) -> None:
 
 
 async def main(child: Child) -> None:
+    """Serve this node's locations until the supervisor says stop; ready once all of them run by a snapshot."""
     node = Node(child.config)
     node.follower.load_cached()
     tasks = [asyncio.create_task(node.follower.run([location.name for location in node.locations]))]

@@ -31,6 +31,7 @@ UNDER_WAY = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS")
 
 
 def arn_of(change_set: ChangeSet, stack: Stack) -> str:
+    """The change set's ARN, which every call may name it by."""
     return f"arn:aws:cloudformation:{stack.region}:{stack.account_id}:changeSet/{change_set.name}/{change_set.uuid}"
 
 

@@ -240,4 +240,5 @@ def pack_properties(properties: dict[str, Any]) -> bytes:
 
 
 def unpack_properties(data: bytes) -> dict[str, Any]:
+    """What `pack_properties` made of them; nothing for a resource that was never made."""
     return msgspec.json.decode(zlib.decompress(data), type=dict[str, Any]) if data else {}

@@ -75,6 +75,7 @@ async def _ensure_root_key(state: State, config: dict[str, Any]) -> None:
 
 
 async def main(child: Child) -> None:
+    """Serve the AWS front and plan snapshots until the supervisor says stop."""
     config = child.config
     nats_client = await nats.connect(config["nats_url"], name="control", wait_s=NATS_WAIT_S)
     silent = partial(child.send, {"state_store_silent": True})

@@ -111,6 +111,7 @@ class Links:
 
 
 async def main(child: Child) -> None:
+    """Relay, with the distances of the world, until the supervisor says stop."""
     links = Links(child.config)
     loop = asyncio.get_running_loop()
 

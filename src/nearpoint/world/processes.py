@@ -75,6 +75,7 @@ def signing_region(world: World, region: str) -> str:
 
 
 def nats_url(world: World, ports: Ports) -> str:
+    """Where NATS listens, with its password: never to be logged."""
     return f"nats://nearpoint:{world.nats_password}@127.0.0.1:{ports['nats']}"
 
 
