@@ -16,7 +16,7 @@ from nearpoint.awsproto.errors import AwsError
 from nearpoint.stack.failures import UPDATE_CANCELLED, CancelledError, handler_error_code, reason_of
 from nearpoint.stack.intrinsics import Made, Scope, evaluate
 from nearpoint.stack.ledger import Ledger
-from nearpoint.stack.plan import change_of
+from nearpoint.stack.plan import Change, change_of
 from nearpoint.stack.records import Former, StackResource, pack_properties, unpack_properties
 from nearpoint.stack.schema import PropertyError
 from nearpoint.stack.template import ResourceDeclaration
@@ -178,40 +178,10 @@ class Provisioner:
                 properties_after=properties,
                 replacing=kind.replacing,
             )
+            noted = self._noted(declaration, kind, record, properties, revision, needs, change)
             if change == "keep":
-                kept = self._record(
-                    declaration,
-                    properties,
-                    revision,
-                    needs,
-                    status=record.status,
-                    physical_id=record.physical_id,
-                    attributes=record.attributes,
-                )
-                return await self._ledger.put_resource(
-                    msgspec.structs.replace(kept, former=_former(record, replaced=False)), event=False
-                )
-            replaced = change == "replace"
-            before = record
-            record = self._record(
-                declaration,
-                properties,
-                revision,
-                needs,
-                status="UPDATE_IN_PROGRESS",
-                physical_id=before.physical_id,
-                attributes=before.attributes,
-                former=_former(before, replaced=replaced),
-            )
-            if replaced:
-                physical_id = self._replacement_id(declaration, kind, properties, before)
-                record = msgspec.structs.replace(
-                    record,
-                    physical_id=physical_id,
-                    attributes={},
-                    status_reason="Requested update requires the creation of a new physical resource; hence creating "
-                    "one.",
-                )
+                return await self._ledger.put_resource(noted, event=False)
+            record = noted
             await self._ledger.put_resource(record)
         former = record.former
         assert former is not None
@@ -224,6 +194,36 @@ class Provisioner:
             made = await kind.create(record.physical_id, properties, self._means)
             await self._ledger.add_resource_event(record, "UPDATE_IN_PROGRESS", "Resource creation Initiated")
         return await self._settled(kind, record, made, "UPDATE_COMPLETE")
+
+    def _noted(
+        self,
+        declaration: ResourceDeclaration,
+        kind: ResourceType,
+        before: StackResource,
+        properties: dict[str, Any],
+        revision: int,
+        needs: frozenset[str],
+        change: Change,
+    ) -> StackResource:
+        """What is written down of a resource before it is changed: an update that is interrupted goes on from it."""
+        record = self._record(
+            declaration,
+            properties,
+            revision,
+            needs,
+            status=before.status if change == "keep" else "UPDATE_IN_PROGRESS",
+            physical_id=before.physical_id,
+            attributes=before.attributes,
+            former=_former(before, replaced=change == "replace"),
+        )
+        if change != "replace":
+            return record
+        return msgspec.structs.replace(
+            record,
+            physical_id=self._replacement_id(declaration, kind, properties, before),
+            attributes={},
+            status_reason="Requested update requires the creation of a new physical resource; hence creating one.",
+        )
 
     def _replacement_id(
         self, declaration: ResourceDeclaration, kind: ResourceType, properties: dict[str, Any], before: StackResource

@@ -74,6 +74,29 @@ async def _ensure_root_key(state: State, config: dict[str, Any]) -> None:
         await state.put(key)
 
 
+def _services(
+    config: dict[str, Any], state: State, planner: Planner, stores: dict[str, Store]
+) -> tuple[Context, Engine]:
+    """What the AWS services stand on, and the stack engine among it."""
+    domain = Domain(
+        state=state,
+        account_id=config["account_id"],
+        now=time.time,
+        random_bytes=os.urandom,
+        packages_dir=Path(config["packages_dir"]),
+    )
+    buckets = Buckets(domain, stores)
+    engine = Engine(domain, reader=buckets, buckets=buckets, published=planner.published)
+    context = Context(
+        domain=domain,
+        snapshot=lambda: planner.current,
+        stores=stores,
+        published=planner.published,
+        parts={Engine: engine},
+    )
+    return context, engine
+
+
 async def main(child: Child) -> None:
     """Serve the AWS front and plan snapshots until the supervisor says stop."""
     config = child.config
@@ -104,22 +127,7 @@ async def main(child: Child) -> None:
     planner.on_publish(lambda snapshot: child.send({"edge_names": edge_names(snapshot)}))
     await planner.start()
     planning = asyncio.create_task(planner.run())
-    domain = Domain(
-        state=state,
-        account_id=config["account_id"],
-        now=time.time,
-        random_bytes=os.urandom,
-        packages_dir=Path(config["packages_dir"]),
-    )
-    buckets = Buckets(domain, stores)
-    engine = Engine(domain, reader=buckets, buckets=buckets, published=planner.published)
-    context = Context(
-        domain=domain,
-        snapshot=lambda: planner.current,
-        stores=stores,
-        published=planner.published,
-        parts={Engine: engine},
-    )
+    context, engine = _services(config, state, planner, stores)
     front = Front(context)
     await front.start()
     await engine.resume()
