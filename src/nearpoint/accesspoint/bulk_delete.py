@@ -21,6 +21,7 @@ from nearpoint.wire.message import Headers
 # 1,000 keys of 1,024 bytes, escaped (S3 API Reference, DeleteObjects).
 XML_BYTES_MAX = 8 * 1024 * 1024
 KEYS_MAX = 1_000
+_ELEMENTS_MAX = 8 * KEYS_MAX  # an object has up to five elements of its own
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _END = re.compile(rb"</(?:\w+:)?DeleteResult>\s*\Z|<(?:\w+:)?DeleteResult[^>]*/>\s*\Z")
 
@@ -69,7 +70,7 @@ class BulkDelete(Struct, frozen=True, kw_only=True):
 def read_bulk_delete(document: bytes, may_delete: Callable[[Wanted], bool]) -> BulkDelete:
     """Take a DeleteObjects document apart. Raises AwsError: MalformedXML, also for more than 1,000 objects."""
     try:
-        root = xml.parse(document, bytes_max=XML_BYTES_MAX)
+        root = xml.parse(document, bytes_max=XML_BYTES_MAX, elements_max=_ELEMENTS_MAX)
     except xml.XmlError:
         raise AwsError("MalformedXML") from None
     allowed: list[Wanted] = []

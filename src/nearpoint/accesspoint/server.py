@@ -12,6 +12,7 @@ A presigned request that was seen before (`known`) skips what cannot have change
 
 from __future__ import annotations
 
+import asyncio
 import random
 import secrets
 import time
@@ -170,7 +171,7 @@ class AccessPointNode:
         document: xml.Node | None = None
         if call.document is not None:
             await payload.keep(bytes_max(call.document))
-            document = read_document(payload.data, call.document, has_length=payload.length is not None)
+            document = await _read(payload, call.document)
         permissions = Permissions(view, request, caller, table, now, document)
         if not call.is_bulk_delete:
             permissions.check_access_point(call.access)
@@ -401,3 +402,11 @@ class AccessPointNode:
             },
             "access_points": access_points,
         }
+
+
+async def _read(payload: Payload, root: str) -> xml.Node | None:
+    """The document that has been kept; a long one is read beside what else there is to do."""
+    data, has_length = payload.data, payload.length is not None
+    if data is None or len(data) <= KEEP_BYTES_MAX:
+        return read_document(data, root, has_length=has_length)
+    return await asyncio.to_thread(read_document, data, root, has_length=has_length)

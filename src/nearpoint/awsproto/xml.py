@@ -1,7 +1,8 @@
 """Reads untrusted XML into small nodes, and writes XML.
 
 Reading refuses what AWS's protocols never need and attackers do: document types, entities, processing instructions,
-deep nesting, very many elements. Writing is string building: `escape` for text, `Raw` for what is already XML.
+deep nesting, very many elements or attributes. Writing is string building: `escape` for text, `Raw` for what is
+already XML.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from xml.parsers import expat
 BYTES_MAX = 4 * 1024 * 1024
 ELEMENTS_MAX = 100_000  # CompleteMultipartUpload: 10,000 parts (S3's quota) of up to eight elements
 DEPTH_MAX = 32
+ATTRIBUTES_MAX = 1_000  # in all: a namespace here, a type there
+# From one tag's beginning to the next one's: a tag's attributes are taken in at once, and that takes its time.
+_LONG = re.compile(rb"<[^<]{65536}")
 
 
 class XmlError(ValueError):
@@ -41,16 +45,21 @@ def parse(data: bytes, *, bytes_max: int = BYTES_MAX, elements_max: int = ELEMEN
     """The root element of a UTF-8 document. Raises XmlError."""
     if len(data) > bytes_max:
         raise XmlError(f"more than {bytes_max} bytes")
+    if _LONG.search(data) is not None:
+        raise XmlError("a tag or the text behind it is too long")
     parser = expat.ParserCreate("utf-8")
     parser.buffer_text = True
     parser.buffer_size = 65536
     document = Node("", {})
     stack = [document]
-    count = 0
+    count = attribute_count = 0
 
     def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal count
+        nonlocal count, attribute_count
         count += 1
+        attribute_count += len(attributes)
+        if attribute_count > ATTRIBUTES_MAX:
+            raise XmlError(f"more than {ATTRIBUTES_MAX} attributes")
         if count > elements_max:
             raise XmlError(f"more than {elements_max} elements")
         if len(stack) > DEPTH_MAX:
