@@ -208,5 +208,7 @@ def _presigned(s3: Any) -> None:
     ("scheme", "story"),
     [("http", _story), ("https", _story), ("http", _multipart), ("https", _multipart), ("http", _presigned)],
 )
-async def test_boto3(endpoints: dict[str, str], scheme: str, signature: str, story: Callable[[Any], None]) -> None:
+async def test_boto3_does_what_it_does_on_s3(
+    endpoints: dict[str, str], scheme: str, signature: str, story: Callable[[Any], None]
+) -> None:
     await asyncio.to_thread(lambda: story(_client(endpoints, scheme, signature)))

@@ -60,7 +60,9 @@ CALLS = [
 
 
 @pytest.mark.parametrize(("method", "target", "action", "repeatable"), CALLS)
-def test_calls(method: str, target: str, action: str, repeatable: bool) -> None:
+def test_a_request_is_an_action_that_may_be_repeated_or_not(
+    method: str, target: str, action: str, repeatable: bool
+) -> None:
     call = _call(method, target)
     assert (call.action, call.repeatable) == (action, repeatable)
     assert call.is_read == (method in ("GET", "HEAD"))

@@ -72,7 +72,7 @@ def test_from_the_laptop(tmp_path: Path) -> None:
         reader.types(down)
 
 
-def test_to_aws(tmp_path: Path) -> None:
+def test_the_last_part_works_where_something_takes_the_place_of_aws(tmp_path: Path) -> None:
     reader = Reader(tmp_path)
     # The local world has no CloudWatch.
     template = tmp_path / "examples" / "active-active" / "template.yaml"

@@ -188,7 +188,7 @@ async def test_a_public_policy_needs_a_bucket_that_is_opened_for_it(cloudformati
         ({"OwnershipControls": {"Rules": [{"ObjectOwnership": "Mine"}]}}, "must be one of"),
     ],
 )
-def test_shapes(properties: dict[str, Any], said: str) -> None:
+def test_properties_of_another_shape_are_refused(properties: dict[str, Any], said: str) -> None:
     with pytest.raises(PropertyError, match=said):
         BucketType.properties.check(properties, "")
 

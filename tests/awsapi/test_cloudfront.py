@@ -323,7 +323,7 @@ async def test_a_full_configuration_comes_back_as_it_was_given(client: Any, call
     assert code(error) == ("ResourceInUse", 409)
 
 
-async def test_tags(client: Any, call: Any) -> None:
+async def test_tags_are_added_replaced_and_taken_away(client: Any, call: Any) -> None:
     given = {"DistributionConfig": config(), "Tags": {"Items": [{"Key": "team", "Value": "edge"}]}}
     made = await call(client.create_distribution_with_tags, DistributionConfigWithTags=given)
     arn, etag = made["Distribution"]["ARN"], made["ETag"]

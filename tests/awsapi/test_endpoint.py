@@ -30,7 +30,9 @@ from nearpoint.awsapi.endpoint import Endpoint, find_endpoint
         ("lambda.us-east-1.amazonaws.com", "lambda", "us-east-1", None, None),
     ],
 )
-def test_hosts(host: str, service: str, region: str, bucket: str | None, account: str | None) -> None:
+def test_a_host_names_service_region_bucket_and_account(
+    host: str, service: str, region: str, bucket: str | None, account: str | None
+) -> None:
     found = find_endpoint(host, "/", "anything", "mars-north-1")
     assert (found.service, found.region, found.bucket, found.account_id) == (service, region, bucket, account)
     assert found.known

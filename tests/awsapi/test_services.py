@@ -116,7 +116,7 @@ async def test_an_access_point_from_creation_to_deletion(world: Any, control: An
     assert code(error) == ("NoSuchMultiRegionAccessPoint", 404)
 
 
-async def test_routes(world: Any, control: Any, call: Any) -> None:
+async def test_dials_are_shown_and_set_from_any_region(world: Any, control: Any, call: Any) -> None:
     await call(control.create_multi_region_access_point, AccountId=ACCOUNT, ClientToken="one", Details=details())
     mrap = world.state.list(AccessPoint)[0].arn
     everywhere = world.client("s3control", "eu-west-1")
@@ -465,7 +465,7 @@ async def test_functions(world: Any, call: Any, function: Function) -> None:
         assert code(error) == ("ResourceNotFoundException", 404)
 
 
-async def test_roles(world: Any, call: Any) -> None:
+async def test_roles_are_read_with_their_policies(world: Any, call: Any) -> None:
     statement = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
     for name in ("a", "b", "c"):
         await world.role(name, statement)

@@ -25,7 +25,7 @@ def _matches(field: str) -> bool:
 
 @pytest.mark.parametrize("if_match", TAGS)
 @pytest.mark.parametrize("unmodified", DATES)
-def test_reads(if_match: str | None, unmodified: str | None) -> None:
+def test_a_read_is_decided_in_the_order_of_rfc_9110(if_match: str | None, unmodified: str | None) -> None:
     for if_none_match, modified in itertools.product(TAGS, DATES):
         verdict = decide_read(
             Conditions(
@@ -61,7 +61,9 @@ def test_reads(if_match: str | None, unmodified: str | None) -> None:
         ("*", None, None, Failed("If-Match")),
     ],
 )
-def test_writes(if_match: str | None, if_none_match: str | None, etag: str | None, verdict: object) -> None:
+def test_a_write_goes_ahead_or_says_which_condition_failed(
+    if_match: str | None, if_none_match: str | None, etag: str | None, verdict: object
+) -> None:
     assert decide_write(Conditions(if_match=if_match, if_none_match=if_none_match), etag=etag) == verdict
 
 

@@ -125,7 +125,9 @@ def test_overrides_of_a_signed_get(s3: Any, bucket: str) -> None:
         ("bytes=5-2", 200, b"0123456789"),
     ],
 )
-def test_ranges(s3: Any, bucket: str, field: str, status: int, body: bytes) -> None:
+def test_a_range_gives_its_bytes_and_one_that_is_none_the_whole(
+    s3: Any, bucket: str, field: str, status: int, body: bytes
+) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=b"0123456789")
     got = s3.get_object(Bucket=bucket, Key="k", Range=field)
     assert (got["ResponseMetadata"]["HTTPStatusCode"], got["Body"].read()) == (status, body)
@@ -243,7 +245,7 @@ def test_copy_keeps_or_replaces_metadata_and_content_stays_its_own(s3: Any, buck
     ) == ("PreconditionFailed", 412)
 
 
-def test_tags(s3: Any, bucket: str, refused: Any) -> None:
+def test_tags_are_kept_replaced_and_bounded(s3: Any, bucket: str, refused: Any) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=b"", Tagging="a=1&b=%20x")
     tags = [{"Key": "a", "Value": "1"}, {"Key": "b", "Value": " x"}]
     assert s3.get_object_tagging(Bucket=bucket, Key="k")["TagSet"] == tags

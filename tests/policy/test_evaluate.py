@@ -93,7 +93,7 @@ def test_a_hostile_pattern_costs_little() -> None:
         ("arn:aws:s3:::B", "arn:aws:s3:::b", False),
     ],
 )
-def test_arns(pattern: str, arn: str, expected: bool) -> None:
+def test_patterns_of_arns_match_part_by_part(pattern: str, arn: str, expected: bool) -> None:
     assert arn_matches(pattern, arn) is expected
 
 

@@ -34,7 +34,7 @@ def _policy(principal: Any, condition: dict[str, Any] | None = None, effect: str
         ("*", {"StringEquals": {"aws:Referer": "https://example.com/"}}, True),
     ],
 )
-def test_public(principal: Any, condition: dict[str, Any] | None, expected: bool) -> None:
+def test_what_lets_everybody_in_is_public(principal: Any, condition: dict[str, Any] | None, expected: bool) -> None:
     assert is_public(_policy(principal, condition)) is expected
 
 

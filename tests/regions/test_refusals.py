@@ -19,7 +19,7 @@ from nearpoint.wire.message import BytesBody
         (503, 503, b"SlowDown"),
     ],
 )
-def test_pages(status: int, expected: int, code: bytes) -> None:
+def test_an_error_page_has_the_code_of_s3_and_escapes_the_reason(status: int, expected: int, code: bytes) -> None:
     page = error_page(status, "<why>", "0123")
     assert isinstance(page.body, BytesBody)
     assert (page.status, page.headers.get("x-amz-request-id")) == (expected, "0123")

@@ -203,7 +203,7 @@ def test_the_path_of_the_origin_is_signed(package: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "PATCH"])
-def test_bodies(package: Path, method: str) -> None:
+def test_a_body_is_signed_where_all_of_it_is_known(package: Path, method: str) -> None:
     data = bytes(range(256)) * 10
     whole, text, cut, absent, empty = run(
         package,

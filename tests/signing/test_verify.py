@@ -169,7 +169,7 @@ def test_another_secret_is_refused(make: Any, v4a: bool) -> None:
 
 @pytest.mark.parametrize("v4a", [False, True])
 @pytest.mark.parametrize(("minutes", "good"), [(-15, True), (15, True), (-15.1, False), (15.1, False)])
-def test_skew(v4a: bool, minutes: float, good: bool) -> None:
+def test_a_clock_may_be_off_by_fifteen_minutes(v4a: bool, minutes: float, good: bool) -> None:
     now = NOW + timedelta(minutes=minutes)
     if good:
         check(sign(v4a=v4a), now=now)

@@ -40,7 +40,7 @@ from nearpoint.stack.errors import TemplateError
         ("!!str 1", "1"),
     ],
 )
-def test_yaml(text: str, value: Any) -> None:
+def test_values_are_those_of_cloudformations_yaml(text: str, value: Any) -> None:
     assert read(f"a: {text}").value == {"a": value}
 
 
@@ -79,7 +79,7 @@ def test_refused(text: str, message: str, line: int | None) -> None:
         assert refused.value.line == line
 
 
-def test_lines() -> None:
+def test_every_value_knows_its_line() -> None:
     document = read("Resources:\n  A:\n    Type: X\n    Properties:\n      - 1\n      - b: 2\n")
     assert document.lines["Resources", "A"] == 2
     assert document.lines["Resources", "A", "Properties", "1", "b"] == 6

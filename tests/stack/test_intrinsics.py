@@ -102,7 +102,7 @@ def test_functions(value: Any, result: Any) -> None:
         ({"Fn::Equals": ["a"]}, "every Fn::Equals object requires a list of 2 string parameters."),
     ],
 )
-def test_errors(value: Any, message: str) -> None:
+def test_a_mistake_is_said_in_cloudformations_words(value: Any, message: str) -> None:
     with pytest.raises(TemplateError) as refused:
         evaluate(value, SCOPE)
     assert message in refused.value.message

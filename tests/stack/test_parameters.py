@@ -24,7 +24,7 @@ from nearpoint.stack.parameters import declare, resolve, shown
         ({"Type": "CommaDelimitedList", "AllowedValues": ["a", "b"]}, "b,a", ["b", "a"]),
     ],
 )
-def test_values(declared: dict[str, Any], text: str | None, value: Any) -> None:
+def test_a_given_text_becomes_a_value_of_its_type(declared: dict[str, Any], text: str | None, value: Any) -> None:
     parameters = {"P": declare("P", declared)}
     assert resolve(parameters, {} if text is None else {"P": text}) == {"P": value}
 

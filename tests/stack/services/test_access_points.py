@@ -128,7 +128,7 @@ async def test_one_region_has_no_routes(context: Context) -> None:
     assert refused.value.status == 405
 
 
-async def test_policy(context: Context) -> None:
+async def test_a_public_policy_is_blocked_and_another_is_kept(context: Context) -> None:
     await access_points.create_access_point(context, name="app", buckets=BOTH)
     policy = '{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "*"}}'
     with pytest.raises(AwsError, match="AccessDenied"):  # public policies are blocked unless the access point says else

@@ -40,7 +40,9 @@ def config() -> dict[str, Any]:
     }
 
 
-async def test_create(context: Context, config: dict[str, Any]) -> None:
+async def test_a_new_distribution_has_defaults_and_is_in_progress_until_deployed(
+    context: Context, config: dict[str, Any]
+) -> None:
     distribution = await distributions.create_distribution(context, config=config, tags={"team": "edge"})
     assert distribution.config["Enabled"] is True
     assert distribution.config["DefaultCacheBehavior"]["DefaultTTL"] == 0

@@ -173,7 +173,7 @@ async def test_latest_alone_cannot_be_deleted(context: Context, make: Callable[.
         await functions.delete_function(context, REGION, "sign:$LATEST")
 
 
-def test_sweep(context: Context, package: bytes) -> None:
+def test_a_sweep_leaves_the_packages_that_are_in_use(context: Context, package: bytes) -> None:
     folder = context.packages_dir
     torn = packages.write_package(folder, package, "1")
     kept = packages.digest(package)

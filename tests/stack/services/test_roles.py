@@ -13,7 +13,7 @@ READ = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3
 BASIC = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
 
 
-async def test_create(context: Context, trust: dict[str, Any]) -> None:
+async def test_a_new_role_has_its_policies_once(context: Context, trust: dict[str, Any]) -> None:
     role = await roles.create_role(
         context,
         name="edge",
