@@ -1,7 +1,7 @@
 """The one table of AWS error codes, and the exception that carries one.
 
-S3's codes with the statuses and sentences of the S3 API Reference ("Error Responses"); of other services only what is
-raised here: their modelled codes take the status from the service model (`Service.serialize_error`).
+What is raised here: S3's codes with the statuses and sentences of the S3 API Reference ("Error Responses"), and those
+that the models of other services do not have (the rest take their status from there: `Service.serialize_error`).
 """
 
 from __future__ import annotations
@@ -47,11 +47,8 @@ ERRORS: dict[str, tuple[int, str]] = {
     "InvalidArgument": (400, "Invalid Argument"),
     "InvalidBucketName": (400, "The specified bucket is not valid."),
     "InvalidBucketState": (409, "The request is not valid for the current state of the bucket."),
-    "InvalidChunkSizeError": (403, "Only the last chunk is allowed to have a size less than 8192 bytes."),
     "InvalidDigest": (400, "The Content-MD5 or checksum value that you specified is not valid."),
-    "InvalidEncryptionAlgorithmError": (400, "The encryption request you specified is not valid."),
     "InvalidLocationConstraint": (400, "The specified location-constraint is not valid."),
-    "InvalidObjectState": (403, "The operation is not valid for the current state of the object."),
     "InvalidPart": (
         400,
         "One or more of the specified parts could not be found. The part may not have been uploaded, or the specified "
@@ -62,13 +59,10 @@ ERRORS: dict[str, tuple[int, str]] = {
         400,
         "The list of parts was not in ascending order. The parts list must be specified in order by part number.",
     ),
-    "InvalidPolicyDocument": (400, "The content of the form does not meet the conditions of the policy document."),
     "InvalidRange": (416, "The requested range is not satisfiable"),
     "InvalidRequest": (400, "Invalid Request"),
-    "InvalidSecurity": (403, "The provided security credentials are not valid."),
     "InvalidStorageClass": (400, "The storage class you specified is not valid."),
     "InvalidTag": (400, "The tag provided was not a valid tag."),
-    "InvalidTargetBucketForLogging": (400, "The target bucket for logging does not exist."),
     "InvalidToken": (400, "The provided token is malformed or otherwise not valid."),
     "InvalidURI": (400, "Couldn't parse the specified URI."),
     "KeyTooLongError": (400, "Your key is too long"),
@@ -76,7 +70,6 @@ ERRORS: dict[str, tuple[int, str]] = {
         400,
         "The XML you provided was not well-formed or did not validate against our published schema",
     ),
-    "MalformedPOSTRequest": (400, "The body of your POST request is not well-formed multipart/form-data."),
     "MalformedPolicy": (400, "Policy has invalid resource"),
     "MalformedXML": (400, "The XML you provided was not well-formed or did not validate against our published schema"),
     "MaxMessageLengthExceeded": (400, "Your request was too large."),
@@ -135,11 +128,8 @@ ERRORS: dict[str, tuple[int, str]] = {
         "method.",
     ),
     "SlowDown": (503, "Please reduce your request rate."),
-    "TokenRefreshRequired": (400, "The provided token must be refreshed."),
     "TooManyBuckets": (400, "You have attempted to create more buckets than allowed"),
     "UnexpectedContent": (400, "This request does not support content."),
-    "UnsupportedArgument": (400, "The request contained an unsupported argument."),
-    "XAmzContentChecksumMismatch": (400, "The provided 'x-amz-checksum' header does not match what was computed."),
     "XAmzContentSHA256Mismatch": (
         400,
         "The provided 'x-amz-content-sha256' header does not match what was computed.",

@@ -174,12 +174,12 @@ def logs(
     names: Annotated[list[str] | None, typer.Argument(help="Functions or processes; all functions by default.")] = None,
     data: Data = DATA,
     lines: Annotated[
-        int, typer.Option("--lines", "-n", min=0, max=100_000, metavar="N", help="How many last lines first.")
+        int, typer.Option("--lines", "-n", min=0, max=100_000, metavar="N", help="How many last lines of each first.")
     ] = 50,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what the functions (or the named processes) wrote."""
+    """Show what the functions (or the named processes) wrote, in the order of time."""
     from nearpoint.cli import logs as module
 
     module.logs(data=data, names=names or [], lines=lines, follow=follow, as_json=as_json)
