@@ -132,7 +132,7 @@ class Intake:
                 trailers = decoder.finish() if decoder is not None else {}
                 checksum = running.check(trailers)
                 return Received(size=running.size, etag=running.etag, checksum=checksum, content=content)
-            return await self._to_file(body, declared, decoder, decode, running)
+            return await self._to_file(body, decoder, decode, running)
         except SignatureError as error:
             raise AwsError(error.code, error.text, extra=error.fields) from error
         except IncompleteBodyError as error:
@@ -180,7 +180,6 @@ class Intake:
     async def _to_file(
         self,
         body: Body,
-        declared: Declared,
         decoder: ChunkDecoder | None,
         decode: Callable[[bytes], bytes] | None,
         running: _Running,

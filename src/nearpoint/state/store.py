@@ -1,4 +1,5 @@
-"""Keeps resources. `MemoryState` is the whole behaviour; `nats.NatsState` adds durability and fan-out to it."""
+"""What keeps resources has to do. `nats.NatsState` does it durably; `MemoryState` shows all of the behaviour, and is
+what tests run on."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ class State(Protocol):
 
 
 class MemoryState:
-    """State in this process's memory alone: for tests, and the mirror inside the durable one."""
+    """State in this process's memory alone: gone with it."""
 
     def __init__(self) -> None:
         self._resources: dict[str, dict[str, Resource]] = {}
