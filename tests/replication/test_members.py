@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
+pytestmark = pytest.mark.timeout(300)  # twenty commands, one after the other
 US, EU, AP = "us-east-1", "eu-west-1", "ap-south-1"
 
 

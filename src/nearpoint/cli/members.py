@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,11 +20,10 @@ from rich.live import Live
 from rich.text import Text
 
 from nearpoint.cli.console import CommandError, Exit, counted, notes, print_json, results, table
-from nearpoint.cli.reconcile import Watched, peers_of
-from nearpoint.cli.replication import SOCKET, configuration_of, with_rules
+from nearpoint.cli.reconcile import Watched, peers_of, regions_answer
+from nearpoint.cli.replication import SOCKET, configuration_of, keep_versions, with_rules
 from nearpoint.cli.target import clients_at
 from nearpoint.cli.world_client import WorldClient
-from nearpoint.replication.peer import RefusedError, UnavailableError
 from nearpoint.replication.sweep import Memory, SweepBusyError, only_one, sweep
 from nearpoint.wire.client import Client
 
@@ -81,7 +80,9 @@ class Members:
         """Until `left` says None; what it says else is shown. Raises CommandError when that takes too long."""
         said_s = time.monotonic()
         with (
-            Live(Text(what), console=notes, transient=True, refresh_per_second=8) if notes.is_terminal else _no() as on
+            Live(Text(what), console=notes, transient=True, refresh_per_second=8)
+            if notes.is_terminal
+            else nullcontext() as on
         ):
             while (found := left()) is not None:
                 line = f"{what}: {found}"
@@ -148,28 +149,17 @@ class Members:
         while True:
             self.wait("Comparing", busy)
             try:
-                with only_one(folder), Watched() as shown:
+                with regions_answer(), only_one(folder), Watched() as shown:
                     found = asyncio.run(run(shown))
                 break
             except SweepBusyError:
                 continue
-            except UnavailableError as error:
-                raise CommandError(
-                    f"A region cannot be reached: {error}. The same command goes on from here.", Exit.UNREACHABLE
-                ) from error
-            except RefusedError as error:
-                raise CommandError(str(error), Exit.REFUSED) from error
         if found["refused"]:
             raise CommandError(
                 f"Refused: {counted(found['refused'], 'version')}; `nearpoint reconcile` says which and why.",
                 Exit.FAILED,
             )
         return found
-
-
-@contextmanager
-def _no() -> Iterator[None]:
-    yield None
 
 
 def step(text: str) -> None:
@@ -260,9 +250,7 @@ def _make_ready(members: Members, region: str, bucket: str, *, create: bool) -> 
         step(f"Made the bucket {bucket} in {region}.")
     everywhere = members.others(region) | {region: bucket}
     for each_region, each in everywhere.items():
-        s3 = members.s3(each_region)
-        if s3.get_bucket_versioning(Bucket=each).get("Status") != "Enabled":
-            s3.put_bucket_versioning(Bucket=each, VersioningConfiguration={"Status": "Enabled"})
+        if keep_versions(members.s3(each_region), each_region, each):
             step(f"{each} keeps versions from now on.")
 
 

@@ -37,9 +37,7 @@ def enable(*, data: Path, access_point: str, as_json: bool) -> None:
         if len(members) < 2:
             raise CommandError(f"{access_point} has one bucket: there is nowhere to copy to.", Exit.REFUSED)
         for region, bucket in members.items():
-            s3 = clients.client("s3", region)
-            if s3.get_bucket_versioning(Bucket=bucket).get("Status") != "Enabled":
-                s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+            keep_versions(clients.client("s3", region), region, bucket)
         made = []
         for region, bucket in members.items():
             s3 = clients.client("s3", region)
@@ -59,6 +57,21 @@ def enable(*, data: Path, access_point: str, as_json: bool) -> None:
     for each in made:
         results.print(f"{each['from']} → {each['to']}", soft_wrap=True, markup=False)
     notes.print("Every new write is copied from now on: `nearpoint replication status --watch`.")
+
+
+def keep_versions(s3: Any, region: str, bucket: str) -> bool:
+    """Have a bucket keep versions; whether it did not before. Raises CommandError where it cannot; ClientError."""
+    if s3.get_bucket_versioning(Bucket=bucket).get("Status") == "Enabled":
+        return False
+    try:
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NotImplemented", "501"):
+            raise CommandError(
+                f"The store of {region} keeps no versions: nothing can be copied to {bucket} or from it.", Exit.REFUSED
+            ) from error
+        raise
+    return True
 
 
 def _find(listed: Sequence[Mapping[str, Any]], wanted: str) -> Mapping[str, Any]:

@@ -157,9 +157,10 @@ class Giving:
         """The region's own word on whether it has arrived elsewhere."""
         if known.role == "replica":
             return "REPLICA"
-        if known.role not in ("logged", "upload"):
+        if known.role == "quiet":
             return ""
-        return await self._writes.standing(bucket, key) or "COMPLETED"
+        # Of what was written past Nearpoint it is not known that it has ever been elsewhere.
+        return await self._writes.standing(bucket, key) or ("COMPLETED" if known.role is not None else "")
 
     async def _row(self, bucket: str, key: str, deleted: str) -> list[Any] | None:
         origin = self._origin

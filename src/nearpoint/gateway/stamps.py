@@ -79,7 +79,8 @@ class Mark(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """What is known of a key. `etag` is the store's, None without an object; `stamp` is None when nothing is known.
+    """What is known of a key. `etag` is the store's, None without an object; `stamp` is None when nothing is known;
+    `role` is None where Nearpoint did not write what is there.
 
     `adopted`: it was written behind Nearpoint's back, and the stamp has been made up.
     """
@@ -115,8 +116,8 @@ def known_of(
     if mark is not None and _is_about(mark, etag, said):
         stamp = Stamp(mark.time_us, mark.region, mark.etag)
         version = mark.version or (said.version if said else "") or version_of(stamp, key)
-        role: Role = "logged" if said is None else said.role
-        return Known(etag=etag, stamp=stamp, version=version, role=role, amended=(mark.amended_us, mark.amended_in))
+        role, amended = said.role if said else None, (mark.amended_us, mark.amended_in)
+        return Known(etag=etag, stamp=stamp, version=version, role=role, amended=amended)
     if said is not None:
         stamp = Stamp(said.time_us, said.region, said.etag or etag)
         return Known(etag=etag, stamp=stamp, version=said.version or version_of(stamp, key), role=said.role)

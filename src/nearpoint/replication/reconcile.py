@@ -34,6 +34,7 @@ _WHY = {
     "COMPLETED": "it had arrived, and was lost there",
     "REPLICA": "it came from a third region",
 }
+_PAST_THE_LOG = "it was written past Nearpoint, or before a rule led there"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,6 +230,8 @@ class _Work:
         else:
             report.amended += 1
         why = _WHY.get(version.status, version.status) if what == "missing" else "changed later"
+        if source.peer.newest_only and what == "missing" and not version.status:
+            why = _PAST_THE_LOG
         difference = Difference(source.bucket, target.bucket, key, version.id, what, why)
         if len(report.shown) < SHOWN_MAX:
             report.shown.append(difference)
