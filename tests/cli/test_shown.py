@@ -25,6 +25,7 @@ PAIR: dict[str, Any] = {
     ("changes", "rate", "said"),
     [
         ({}, None, "0 pending, 1,204 copied (p50 87 ms, p99 169 ms)"),
+        ({"lag_ms_p99": 1_321_576.0}, None, "0 pending, 1,204 copied (p50 87 ms, p99 22 m)"),
         ({"lag_ms_p50": None, "copied": 0}, None, "0 pending, 0 copied"),
         ({"pending": None, "failed": None, "lag_ms_p50": None}, None, "? pending, 1,204 copied"),
         (

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -45,6 +48,13 @@ def test_the_commands_and_two_clients_that_read_what_the_other_wrote(live: Any) 
     assert json.loads(live.command("replication", "retry", "--json"))["retried"] == 0
     [compared] = json.loads(live.command("reconcile", "--check", "--json"))
     assert (compared["keys"], compared["missing"], compared["amended"]) == (11, 0, 0)
+    # Into a pipe, one look after the other.
+    command = [sys.executable, "-m", "nearpoint", "replication", "status", "--watch", "--data", str(live.data)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        looks = itertools.islice((line for line in watching.stdout if line.startswith("walk-us")), 2)
+        assert [line.strip() for line in looks] == ["walk-us (us-east-1) → walk-eu (eu-west-1)"] * 2
+        watching.terminate()
     # A region that was made to fail is not reached past its link; the same command goes on when it is back.
     live.command("fail", "eu-west-1")
     refused = live.ran("reconcile", "--check")

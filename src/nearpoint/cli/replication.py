@@ -20,6 +20,7 @@ from nearpoint.replication.schedule import EVERY_MAX_S, EVERY_MIN_S
 
 SOCKET = "replication"
 WATCH_S = 1.0
+LAG_MS_SHOWN_MAX = 10_000
 PACE_LOOKS = 6  # a rate is that of the last so many looks
 _BUCKET_ARN = "arn:aws:s3:::"
 _UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
@@ -127,13 +128,16 @@ def status(*, data: Path, watch: bool, as_json: bool) -> None:
             results.print(_shown(answer))
         return
     pace = Pace()
-    with Live(_shown(answer), console=results, auto_refresh=False) if not as_json else nullcontext() as live:
+    in_place = results.is_terminal and not as_json
+    with Live(_shown(answer), console=results, auto_refresh=False) if in_place else nullcontext() as live:
         while True:
             pace.see(answer, time.monotonic())
-            if live is None:
+            if as_json:
                 print_line(answer)
-            else:
+            elif live is not None:
                 live.update(_shown(answer, pace), refresh=True)
+            else:  # into a pipe or a file: one look after the other
+                results.print(_shown(answer, pace))
             time.sleep(WATCH_S)
             try:
                 answer = client.ask("GET", "/status", port=SOCKET)
@@ -289,13 +293,17 @@ def _figures(pair: Mapping[str, Any], rate: float | None) -> str:
     else:
         oldest = "" if pair["oldest_s"] is None else f", oldest {pair['oldest_s']:.1f} s"
         said = [f"{pair['pending']:,} pending ({_bytes(pair['pending_bytes'])}{oldest})"]
-    took = "" if pair["lag_ms_p50"] is None else f" (p50 {pair['lag_ms_p50']:.0f} ms, p99 {pair['lag_ms_p99']:.0f} ms)"
+    took = "" if pair["lag_ms_p50"] is None else f" (p50 {_lag(pair['lag_ms_p50'])}, p99 {_lag(pair['lag_ms_p99'])})"
     said.append(f"{pair['copied']:,} copied{took}")
     if rate is not None:
         said.append(f"{rate:,.0f}/s" + (f", {_span(pair['pending'] / rate)} left" if rate and pair["pending"] else ""))
     if pair["failed"]:
         said.append(f"[red]{pair['failed']:,} failed[/]")
     return ", ".join(said)
+
+
+def _lag(ms: float) -> str:
+    return f"{ms:.0f} ms" if ms < LAG_MS_SHOWN_MAX else _span(ms / 1000)
 
 
 def _bytes(value: int | None) -> str:
