@@ -261,6 +261,18 @@ async def test_a_fill_above_its_limit_waits_for_its_slowest_reader() -> None:
     assert await pump is None
 
 
+async def test_a_reader_that_does_not_read_holds_nobody_up_for_long(monkeypatch: Any) -> None:
+    monkeypatch.setattr("nearpoint.edge.fill.PATIENCE_S", 0.05)
+    fill = Fill(StreamBody(source([b"x" * 100_000] * 100), None), limit_bytes=1_000, memory=FillMemory(10_000_000))
+    stuck, reader = aiter(fill.reader()), fill.reader()
+    pump = asyncio.create_task(fill.run())
+    assert await anext(stuck) == b"x" * 100_000
+    assert len(await drain(reader)) == 10_000_000
+    assert await pump is None
+    with pytest.raises(ConnectionError, match="too slow"):
+        await anext(stuck)
+
+
 async def test_a_fill_that_nobody_reads_and_nobody_keeps_ends() -> None:
     fill = Fill(StreamBody(source([b"x" * 100] * 50), None), limit_bytes=1_000, memory=FillMemory(10_000))
     reader = fill.reader()

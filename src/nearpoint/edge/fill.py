@@ -2,18 +2,21 @@
 
 Up to a limit everything is kept, so that anybody may still join at the beginning and the whole can be stored. Above
 it (or when all fills together hold too much) the body only passes through: a window of bytes, at the slowest
-reader's pace, and nobody joins any more.
+reader's pace, and nobody joins any more. Whoever is PATIENCE_S behind then, while another has read all there is, is
+left behind.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 
 from nearpoint.wire.message import Body
 
 WINDOW_BYTES = 1_048_576
+PATIENCE_S = 10.0
 
 
 class FillMemory:
@@ -47,6 +50,7 @@ class Fill:
         self._memory = memory
         self._reserved = 0
         self._chunks: deque[bytes] = deque()
+        self._times: deque[float] = deque()  # when each of them came
         self._base = 0  # the number of the first chunk that is still here
         self._size = 0
         self._window = 0
@@ -62,6 +66,7 @@ class Fill:
             async for chunk in self._body:
                 self._size += len(chunk)
                 self._chunks.append(chunk)
+                self._times.append(asyncio.get_running_loop().time())
                 self._window += len(chunk)
                 if self.whole and self._size > self._limit_bytes:
                     self.whole = False
@@ -73,8 +78,7 @@ class Fill:
                 if not self.whole:
                     self._slide()
                     while self._window > WINDOW_BYTES and self._readers:
-                        self._taken.clear()
-                        await self._taken.wait()
+                        await self._some_taken()
                         self._slide()
                     if not self._readers:
                         return None
@@ -96,6 +100,25 @@ class Fill:
             self._wake()
             await self._body.close()
 
+    async def _some_taken(self) -> None:
+        """Wait until a reader has taken something, or has been left behind."""
+        left_s = self._times[0] + PATIENCE_S - asyncio.get_running_loop().time()
+        if left_s <= 0 and self._leave_behind():
+            return
+        self._taken.clear()
+        with contextlib.suppress(TimeoutError):
+            # Without a limit where all are slow: nobody is held up as long as nobody takes anything.
+            await asyncio.wait_for(self._taken.wait(), left_s if left_s > 0 else None)
+
+    def _leave_behind(self) -> bool:
+        """Go on without the slowest, if another has had everything; says whether it is so."""
+        slowest = min(self._readers.values())
+        if max(self._readers.values()) < self._base + len(self._chunks):
+            return False
+        for number in [number for number, at in self._readers.items() if at == slowest]:
+            del self._readers[number]
+        return True
+
     def reader(self, first: int = 0, length: int | None = None) -> FillReader:
         """A body of its own from byte `first` on; only while `whole`."""
         number = self._next_reader
@@ -115,10 +138,14 @@ class Fill:
         behind = min(self._readers.values())
         while self._base < behind and self._chunks:
             self._window -= len(self._chunks.popleft())
+            self._times.popleft()
             self._base += 1
 
     async def next_chunk(self, number: int) -> bytes | None:
-        """The reader's next chunk, None at the end. Raises what went wrong at the origin."""
+        """The reader's next chunk, None at the end. Raises what went wrong at the origin, or ConnectionError for one
+        that has been left behind."""
+        if number not in self._readers:
+            raise ConnectionError("too slow for the others")
         at = self._readers[number]
         while at - self._base >= len(self._chunks):
             if self.failed is not None:
