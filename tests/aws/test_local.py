@@ -141,7 +141,7 @@ def test_there_verified_changed_and_back(world: World, application: Path) -> Non
     stacks = world.clients.client("cloudformation").describe_stacks()["Stacks"]
     assert "app" not in {each["StackName"] for each in stacks}
     assert "there is no deployment app" in world.run("delete", "--stack", "app", "--yes").stderr
-    assert "no deployment app" in world.run("verify", "--stack", "app", code=1).stderr
+    assert "no deployment app" in world.run("verify", "--stack", "app", code=3).stderr
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,11 @@ def test_there_verified_changed_and_back(world: World, application: Path) -> Non
 def test_an_interrupted_deployment_goes_on(world: World, application: Path, after: str, by: signal.Signals) -> None:
     stack = f"cut-{after[:6].lower()}-{by.name.lower()}"
     command = [*NEARPOINT, "deploy", str(application), *REGIONS, "--stack", stack, "--data", str(world.data)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        # Whoever runs the tests in the background has interrupts ignored, which children inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )  # fmt: skip
     assert process.stderr is not None
     for line in process.stderr:
         if after in line:
@@ -204,7 +208,7 @@ def test_asked_for_wrongly(world: World, application: Path, tmp_path: Path) -> N
         (("deploy", app, "--regions", "us-east-1", *wrong), 2, "--regions names 1"),
         (("deploy", app, "--regions", "us-east-1,us-east-1", *wrong), 2, "stands twice"),
         (("deploy", app, *REGIONS, *wrong, "--parameter", "Nope=1"), 2, "declares no parameter Nope"),
-        (("import", "--distribution", "E0", "-o", str(tmp_path / "t.yaml")), 1, "There is no distribution E0"),
+        (("import", "--distribution", "E0", "-o", str(tmp_path / "t.yaml")), 3, "There is no distribution E0"),
     ):
         assert words in world.run(*arguments, code=code).stderr
     assert not (tmp_path / "t.yaml").exists()

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 
 class DeployError(Exception):
-    """A sentence for the user. `usage`: the command's own words are off. `refused`: somebody has to say yes first, or
-    the target says no. `unreachable`: nobody answered. `passing`: the same call may succeed in a moment."""
+    """A sentence for the user. `usage`: the command's own words are off. `refused`: somebody has to say yes first, the
+    target says no, or has no such thing. `unreachable`: nobody answered. `passing`: the same call may succeed in a
+    moment."""
 
     def __init__(
         self,

@@ -136,7 +136,8 @@ def _find(clients: Clients, name: str) -> _Deployment:
     if found is None or known is None:
         account_id = clients.identity().account_id
         raise DeployError(
-            f"There is no deployment {name} in account {account_id}; `nearpoint deploy --stack {name}` makes one."
+            f"There is no deployment {name} in account {account_id}; `nearpoint deploy --stack {name}` makes one.",
+            refused=True,
         )
     if found["StackStatus"] not in UPDATABLE:
         raise DeployError(f"The stack {name} is in {found['StackStatus']}; `nearpoint deploy` goes on with it.")

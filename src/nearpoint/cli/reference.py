@@ -23,7 +23,7 @@ Results go to standard output, everything else to standard error; `--json` print
 | 0 | done |
 | 1 | failed |
 | 2 | the command's words are off |
-| 3 | refused |
+| 3 | refused, or there is no such access point, stack, distribution … |
 | 4 | no world (or node) to ask |
 | 5 | time-out |
 | 130 | interrupted |

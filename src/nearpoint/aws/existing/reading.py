@@ -105,7 +105,8 @@ def _distribution(clients: Clients, id: str) -> tuple[dict[str, Any], str, dict[
         if code_of(error) in ("NoSuchDistribution", "NoSuchResource"):
             raise DeployError(
                 f"There is no distribution {id} in account {clients.identity().account_id}; "
-                "`aws cloudfront list-distributions` shows those there are."
+                "`aws cloudfront list-distributions` shows those there are.",
+                refused=True,
             ) from None
         raise
     config = template_shape("DistributionConfig", cloudfront.get_distribution_config(Id=id)["DistributionConfig"])
@@ -162,7 +163,7 @@ def _access_point(
     point = next((each for each in points if word in (each["Name"], each["Alias"])), None)
     if point is None:
         there = ", ".join(each["Name"] for each in points) or "none"
-        raise DeployError(f"There is no access point {word} in account {account_id}; there is {there}.")
+        raise DeployError(f"There is no access point {word} in account {account_id}; there is {there}.", refused=True)
     if point["Alias"] not in aliases:
         notes.append(f"no origin of {distribution_id} leads to the access point {point['Name']}; the template has both")
     if len(aliases) > 1:
