@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from nearpoint.awsproto.errors import AwsError
+from nearpoint.stack.services.policies import check_identity_policy, check_resource_policy
 from nearpoint.state.resources import AccessPoint, Bucket
 
 
@@ -37,3 +41,20 @@ async def test_policies_come_change_and_go(world: Any) -> None:
     assert world.context.state.list(AccessPoint)[0].policy == _policy("*")
     assert (await world.delete(stack)).status == "DELETE_COMPLETE"
     assert world.left() == []
+
+
+@pytest.mark.parametrize(
+    ("condition", "why"),
+    [
+        ({"StringEqual": {"s3:prefix": "x"}}, "Invalid Condition type : StringEqual"),
+        ({"StringEquals": {"s3:ExistingObjectTag/level": "secret"}}, "s3:ExistingObjectTag/level"),
+    ],
+)
+def test_a_condition_that_cannot_be_read_is_refused_when_it_is_stored(condition: Any, why: str) -> None:
+    statement = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*", "Condition": condition}
+    with pytest.raises(AwsError, match=why) as caught:
+        check_identity_policy({"Version": "2012-10-17", "Statement": statement}, bytes_max=4096)
+    assert caught.value.code == "MalformedPolicyDocument"
+    with pytest.raises(AwsError, match=why) as caught:
+        check_resource_policy({"Version": "2012-10-17", "Statement": {**statement, "Principal": "*"}}, bytes_max=4096)
+    assert caught.value.code == "MalformedPolicy"

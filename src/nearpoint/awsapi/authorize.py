@@ -17,11 +17,17 @@ from nearpoint.state.resources import Snapshot
 from nearpoint.state.sessions import ROOT_SUFFIX, Identity
 from nearpoint.wire.message import Request
 
+_UNREADABLE = parse_policy(
+    {"Version": "2012-10-17", "Statement": {"Effect": "Deny", "Action": "*", "Resource": "*"}},
+    kind="identity",
+    name="unreadable policy",
+)
+
 
 def policies_of(identity: Identity, snapshot: Snapshot) -> list[Policy] | None:
     """The caller's identity policies; None for the account's root, which needs none.
 
-    A stored document that is no policy allows nothing; nor does a role that is gone.
+    A stored document that is no policy denies everything; a role that is gone allows nothing.
     """
     if identity.role_arn is None:
         return None if identity.principal_arn.endswith(ROOT_SUFFIX) else []
@@ -31,7 +37,7 @@ def policies_of(identity: Identity, snapshot: Snapshot) -> list[Policy] | None:
         try:
             policies.append(parse_policy(document, kind="identity"))
         except MalformedPolicyError:
-            continue
+            policies.append(_UNREADABLE)
     return policies
 
 

@@ -1,4 +1,4 @@
-"""The shape of policy documents, checked when they are stored. What they allow is the `policy` room's to say."""
+"""Policy documents, checked when they are stored. What they allow is the `policy` room's to say."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from nearpoint.awsproto.errors import AwsError
+from nearpoint.policy.document import MalformedPolicyError, PolicyKind, parse_policy
 
 VERSIONS = ("2012-10-17", "2008-10-17")
 STATEMENT_KEYS = frozenset(
@@ -92,10 +93,19 @@ def _check(document: dict[str, Any], code: str, *, principal: bool, resource: bo
             raise refuse("Syntax errors in policy.")
 
 
+def _read(document: dict[str, Any], code: str, kind: PolicyKind) -> None:
+    """Read it as it will be read when it decides: one that cannot be would deny everything."""
+    try:
+        parse_policy(document, kind=kind)
+    except MalformedPolicyError as error:
+        raise AwsError(code, str(error), status=400) from None
+
+
 def check_trust_policy(policy: str | dict[str, Any], *, bytes_max: int) -> dict[str, Any]:
     """A role's trust document. Raises MalformedPolicyDocument."""
     document = _document(policy, bytes_max, "MalformedPolicyDocument")
     _check(document, "MalformedPolicyDocument", principal=True, resource=False)
+    _read(document, "MalformedPolicyDocument", "trust")
     return document
 
 
@@ -103,6 +113,7 @@ def check_identity_policy(policy: str | dict[str, Any], *, bytes_max: int) -> di
     """A policy of a role or user. Raises MalformedPolicyDocument."""
     document = _document(policy, bytes_max, "MalformedPolicyDocument")
     _check(document, "MalformedPolicyDocument", principal=False, resource=True)
+    _read(document, "MalformedPolicyDocument", "identity")
     return document
 
 
@@ -110,6 +121,7 @@ def check_resource_policy(policy: str | dict[str, Any], *, bytes_max: int) -> di
     """A bucket's or access point's policy. Raises MalformedPolicy."""
     document = _document(policy, bytes_max, "MalformedPolicy")
     _check(document, "MalformedPolicy", principal=True, resource=True)
+    _read(document, "MalformedPolicy", "resource")
     return document
 
 
