@@ -52,7 +52,11 @@ def interrupted(world: Any, *words: str) -> None:
     """A command of members that is ended in the middle: once by Ctrl-C, once by kill -9."""
     for number, after_s in ((signal.SIGINT, 1.0), (signal.SIGKILL, 1.2)):
         command = [sys.executable, "-m", "nearpoint", "members", *words, "--data", str(world.data)]
-        running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        running = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True,
+            # Whoever runs the tests in the background has interrupts ignored, which children inherit.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+        )  # fmt: skip
         time.sleep(after_s)
         running.send_signal(number)
         running.communicate(timeout=60)
