@@ -38,6 +38,14 @@ def test_a_minted_session_is_found_with_its_secret() -> None:
     assert len(access_key_id) == 20
 
 
+def test_what_a_log_could_show_of_them_holds_no_secret() -> None:
+    access_key_id, secret_key, token = new_session()
+    identity = find_identity(SNAPSHOT, access_key_id, token)
+    shown = repr((identity, SNAPSHOT, SNAPSHOT.access_keys))
+    assert access_key_id in shown
+    assert not [secret for secret in (secret_key, token, "'secret'", "'root'") if secret in shown]
+
+
 def test_a_long_lived_key_is_found_without_a_token() -> None:
     identity = find_identity(SNAPSHOT, "AKIAROOT", None)
     assert identity is not None

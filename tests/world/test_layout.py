@@ -36,6 +36,9 @@ def test_secrets_are_random_private_and_kept(layout: Layout) -> None:
     assert stat.S_IMODE(layout.world_file.stat().st_mode) == 0o600
     assert stat.S_IMODE(layout.data.stat().st_mode) == 0o700
     assert load_world(layout) == world
+    secrets = (world.secret_key, world.session_secret, world.nats_password, world.admin_token)
+    shown = repr((world, StoreAccess(access_key_id="own", secret_key=world.secret_key)))
+    assert not [secret for secret in secrets if secret in shown]
 
 
 def test_regions_and_edges_are_added_never_removed(layout: Layout) -> None:

@@ -32,6 +32,9 @@ class AccessKey(Resource, frozen=True, kw_only=True):
     def id(self) -> str:
         return self.access_key_id
 
+    def __repr__(self) -> str:  # what may come into a log says no secret
+        return f"AccessKey(access_key_id={self.access_key_id!r}, principal_arn={self.principal_arn!r})"
+
 
 class Bucket(Resource, frozen=True, kw_only=True):
     """The global registry of bucket names; everything inside a bucket is its region's store's."""
@@ -279,6 +282,9 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     origin_access_controls: dict[str, OriginAccessControl] = {}
     public_keys: dict[str, PublicKey] = {}
     key_groups: dict[str, KeyGroup] = {}
+
+    def __repr__(self) -> str:  # it holds secrets
+        return f"Snapshot(generation={self.generation}, account_id={self.account_id!r})"
 
 
 class Fault(Resource, frozen=True, kw_only=True):

@@ -48,6 +48,9 @@ class Identity(Struct, frozen=True, kw_only=True):
     expires_at: int | None = None
     service: str | None = None
 
+    def __repr__(self) -> str:  # what may come into a log says no secret
+        return f"Identity(access_key_id={self.access_key_id!r}, principal_arn={self.principal_arn!r})"
+
 
 def _mac(session_secret: str, purpose: bytes, data: bytes) -> bytes:
     return hmac.new(session_secret.encode(), purpose + b"\0" + data, hashlib.sha256).digest()

@@ -33,6 +33,9 @@ class StoreAccess(Struct, frozen=True, kw_only=True):
     secret_key: str
     endpoint: str | None = None
 
+    def __repr__(self) -> str:  # what may come into a log says no secret
+        return f"StoreAccess(access_key_id={self.access_key_id!r}, endpoint={self.endpoint!r})"
+
 
 class World(Struct, frozen=True, kw_only=True):
     """Settings and secrets of one world. `ports` are those of the last run, tried again first."""
@@ -47,6 +50,9 @@ class World(Struct, frozen=True, kw_only=True):
     edges: tuple[str, ...]
     stores: dict[str, StoreAccess]
     ports: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"World(account_id={self.account_id!r}, regions={self.regions!r}, edges={self.edges!r})"
 
     @property
     def locations(self) -> tuple[str, ...]:
