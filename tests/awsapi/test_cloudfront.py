@@ -203,10 +203,16 @@ async def test_the_life_of_a_distribution(world: Any, client: Any, call: Any) ->
     with pytest.raises(ClientError) as error:
         await call(client.create_distribution, DistributionConfig=config(Compress=True))
     assert code(error) == ("DistributionAlreadyExists", 409)
-    world.published.set()
     waiter = client.get_waiter("distribution_deployed")
     waiter.config.delay = 0.02
-    await asyncio.to_thread(waiter.wait, Id=id)
+    asked: list[str] = []
+    client.meta.events.register("before-call.cloudfront.GetDistribution", lambda **_: asked.append(id))
+    waiting = asyncio.create_task(asyncio.to_thread(waiter.wait, Id=id))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    world.published.set()
+    await waiting
+    assert asked == [id]  # who waits is told when it is over, not asked to come again
 
     # What the API gives back is a valid configuration, and nothing is lost on the way.
     given = await call(client.get_distribution_config, Id=id)

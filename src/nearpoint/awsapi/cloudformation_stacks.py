@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nearpoint.awsapi import waiting
 from nearpoint.awsapi.call import Call, Handler
 from nearpoint.awsapi.paging import page
 from nearpoint.awsapi.stack_call import (
@@ -145,6 +146,7 @@ def _stack(call: Call, stack: Stack) -> dict[str, Any]:
 
 async def describe_stacks(call: Call) -> Mapping[str, Any]:
     if "StackName" in call.params:
+        await waiting.until(call, lambda: not find_stack(call).status.endswith("_IN_PROGRESS"))
         return {"Stacks": [_stack(call, find_stack(call))]}
     live = sorted(engine_of(call).ledger.live(call.region), key=_newest_first)
     found, token = page(live, _newest_first, call.params.get("NextToken"), PAGE, error_code="ValidationError")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nearpoint.awsapi import cloudfront_distributions, cloudfront_settings
+from nearpoint.awsapi import cloudfront_distributions, cloudfront_settings, waiting
 from nearpoint.awsapi.call import Call, Context, Handler
 from nearpoint.awsapi.cloudfront_paging import page
 from nearpoint.awsproto import AwsError
@@ -61,7 +61,12 @@ async def resume(ctx: Context) -> None:
 
 
 async def get_invalidation(call: Call) -> Mapping[str, Any]:
-    found = distributions.find_invalidation(call.ctx.state, call.params["DistributionId"], call.params["Id"])
+    state, params = call.ctx.state, call.params
+    await waiting.until(
+        call,
+        lambda: distributions.find_invalidation(state, params["DistributionId"], params["Id"]).status == "Completed",
+    )
+    found = distributions.find_invalidation(state, params["DistributionId"], params["Id"])
     return {"Invalidation": _invalidation(found)}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nearpoint.awsapi import waiting
 from nearpoint.awsapi.call import Call, Context, Handler
 from nearpoint.awsapi.cloudfront_input import distribution_config
 from nearpoint.awsapi.cloudfront_paging import page
@@ -85,6 +86,7 @@ async def create_distribution_with_tags(call: Call) -> Mapping[str, Any]:
 
 
 async def get_distribution(call: Call) -> Mapping[str, Any]:
+    await waiting.until(call, lambda: distributions.find(call.ctx.state, call.params["Id"]).status == "Deployed")
     distribution = distributions.find(call.ctx.state, call.params["Id"])
     return {"Distribution": _distribution(call, distribution), "ETag": distribution.etag}
 
