@@ -198,7 +198,12 @@ async def test_a_thousand_misses_are_one_request(stage: Any, answer: Any) -> Non
     await stage.open()
     waiting = [asyncio.create_task(stage.get("/a")) for _ in range(200)]
     await stage.until(lambda: stage.seen)
-    await asyncio.sleep(0.05)
+
+    def all_wait() -> bool:
+        (flight,) = stage.edge._transfer.flights.values()
+        return flight._followed is not None and len(flight._followed._waiters) == 199
+
+    await stage.until(all_wait)
     gate.set()
     replies = await asyncio.gather(*waiting)
     assert len(stage.seen) == 1
